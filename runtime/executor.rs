@@ -1,0 +1,335 @@
+//! Which task is polled next. Knows no socket and no clock: whatever makes a task ready is a wake.
+//!
+//! ```text
+//!            spawn                     poll: Ready, or a panic, or aborted
+//!   (none) ────────► ready ──────► polled ──────────────────────────────► ended ──► (none)
+//!                      ▲             │ Pending                            joined, or nobody
+//!                      └──── wake ── waiting                              will ever join
+//! ```
+//!
+//! A task's future is taken out of the table for its poll and put back afterwards. So no borrow of
+//! ours is held while a user's code runs, and that code may spawn, wake, abort and drop as it likes.
+
+use crate::current::{self, ReadyQueue};
+use crate::slab::{Key, Slab};
+use crate::spawned::Spawned;
+use crate::waker::{Number, contain, wake_contained};
+use std::any::Any;
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+pub(crate) struct Executor {
+    runtime: u16,
+    tasks: RefCell<Slab<Task>>,
+    pub(crate) ready: Rc<ReadyQueue>,
+    pub(crate) spawned: Cell<u64>,
+    pub(crate) panicked: Cell<u64>,
+    pub(crate) polls: Cell<u64>,
+    alive: Cell<u64>,
+}
+
+/// What the executor keeps for one task beside its future.
+pub(crate) struct Task {
+    /// Never reused, unlike the key.
+    pub(crate) id: u64,
+    /// Away while it is being polled.
+    future: Option<Spawned>,
+    ended: Option<Ended>,
+    joiner: Option<Waker>,
+    /// Nobody will ask for the output.
+    detached: bool,
+    aborted: bool,
+    /// When it was last polled, by the coarse clock; the low 32 bits are enough for 49 days.
+    polled_ms: u32,
+    pub(crate) polls: u64,
+    pub(crate) about: About,
+}
+
+/// What is known of a task from its spawning.
+pub(crate) struct About {
+    pub(crate) spawned_at: &'static Location<'static>,
+    pub(crate) future: fn() -> &'static str,
+    /// Behind a box, since few tasks have one and all would pay for its room.
+    pub(crate) name: Option<Box<Cow<'static, str>>>,
+}
+
+impl About {
+    pub(crate) fn of<F>(
+        name: Option<Box<Cow<'static, str>>>,
+        spawned_at: &'static Location<'static>,
+    ) -> About {
+        About { spawned_at, future: std::any::type_name::<F>, name }
+    }
+}
+
+enum Ended {
+    Finished,
+    Panicked(Box<dyn Any + Send>),
+    Cancelled,
+}
+
+/// What a join gets.
+pub(crate) enum Joined {
+    /// The output waits inside.
+    Finished(Spawned),
+    Panicked(Box<dyn Any + Send>),
+    Cancelled,
+}
+
+/// Where a task is, and which task it was: what handles hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TaskKey {
+    pub(crate) id: u64,
+    pub(crate) index: u32,
+}
+
+impl TaskKey {
+    pub(crate) fn runtime(self) -> u16 {
+        (self.id >> 48) as u16
+    }
+}
+
+impl Executor {
+    pub(crate) fn new(runtime: u16) -> Executor {
+        Executor {
+            runtime,
+            tasks: RefCell::new(Slab::new()),
+            ready: Rc::default(),
+            spawned: Cell::new(0),
+            panicked: Cell::new(0),
+            polls: Cell::new(0),
+            alive: Cell::new(0),
+        }
+    }
+
+    pub(crate) fn alive(&self) -> u64 {
+        self.alive.get()
+    }
+
+    pub(crate) fn spawn(&self, future: Spawned, about: About, now_ms: u64) -> TaskKey {
+        let count = self.spawned.get() + 1;
+        self.spawned.set(count);
+        self.alive.set(self.alive.get() + 1);
+        let id = (self.runtime as u64) << 48 | (count & (u64::MAX >> 16));
+        let key = self.tasks.borrow_mut().insert_with(|_| Task {
+            id,
+            future: Some(future),
+            ended: None,
+            joiner: None,
+            detached: false,
+            aborted: false,
+            polled_ms: now_ms as u32,
+            polls: 0,
+            about,
+        });
+        self.ready.admit(key.index, key.stamp as u16);
+        TaskKey { id, index: key.index }
+    }
+
+    /// Polls once each, in order, the tasks that are ready now, at most `most` of them. What is woken meanwhile waits.
+    pub(crate) fn run_ready(&self, most: usize, now_ms: u64) {
+        for _ in 0..self.ready.len().min(most) {
+            let Some(index) = self.ready.pop() else { break };
+            self.run(index, now_ms);
+        }
+    }
+
+    fn run(&self, index: u32, now_ms: u64) {
+        let (key, mut future, id, aborted) = {
+            let mut tasks = self.tasks.borrow_mut();
+            let Some((key, task)) = tasks.entry_mut(index) else {
+                return;
+            };
+            let Some(future) = task.future.take() else {
+                return;
+            };
+            task.polls += 1;
+            task.polled_ms = now_ms as u32;
+            (key, future, task.id, task.aborted)
+        };
+        if aborted {
+            contain(|| drop(future));
+            return self.end(key, None, Ended::Cancelled);
+        }
+        self.polls.set(self.polls.get() + 1);
+        let number = Number::of_task(self.runtime, index, key.stamp as u16);
+        current::begin_poll(number.to_bits(), id);
+        // Dropping a waker of ours does nothing, so it need not be done.
+        let waker = ManuallyDrop::new(number.waker());
+        let mut cx = Context::from_waker(&waker);
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
+        current::end_poll();
+        match polled {
+            Ok(Poll::Pending) => {
+                let mut tasks = self.tasks.borrow_mut();
+                let task = tasks.get_mut(key).expect("a task stays in the table until it ends");
+                task.future = Some(future);
+                if task.aborted {
+                    drop(tasks);
+                    self.ready.schedule(index, key.stamp as u16);
+                }
+            }
+            Ok(Poll::Ready(())) => self.end(key, Some(future), Ended::Finished),
+            Err(payload) => {
+                self.panicked.set(self.panicked.get() + 1);
+                contain(|| drop(future));
+                self.end(key, None, Ended::Panicked(payload));
+            }
+        }
+    }
+
+    /// The future is gone. From here on nobody can wake the task; whoever joins it is woken.
+    fn end(&self, key: Key, output: Option<Spawned>, ended: Ended) {
+        self.ready.forget(key.index);
+        self.alive.set(self.alive.get() - 1);
+        let mut tasks = self.tasks.borrow_mut();
+        let task = tasks.get_mut(key).expect("a task stays in the table until it ends");
+        if task.detached {
+            let removed = tasks.remove(key);
+            drop(tasks);
+            // Panic payloads, outputs, a joiner that was left behind: all of it may be the user's.
+            contain(|| drop((output, ended, removed)));
+        } else {
+            task.future = output;
+            task.ended = Some(ended);
+            let joiner = task.joiner.take();
+            drop(tasks);
+            joiner.into_iter().for_each(wake_contained);
+        }
+    }
+
+    /// What the task has ended with, or `cx` is woken when it does. A key of no task: cancelled.
+    pub(crate) fn poll_join(&self, task_key: TaskKey, cx: &Context<'_>) -> Poll<Joined> {
+        let mut fresh: Option<Waker> = None;
+        loop {
+            let mut tasks = self.tasks.borrow_mut();
+            let Some((key, task)) =
+                tasks.entry_mut(task_key.index).filter(|(_, task)| task.id == task_key.id)
+            else {
+                return Poll::Ready(Joined::Cancelled);
+            };
+            if task.ended.is_some() {
+                let mut task = tasks.remove(key).expect("it was just found");
+                drop(tasks);
+                return Poll::Ready(match (task.ended.take(), task.future.take()) {
+                    (Some(Ended::Finished), Some(output)) => Joined::Finished(output),
+                    (Some(Ended::Panicked(payload)), _) => Joined::Panicked(payload),
+                    _ => Joined::Cancelled,
+                });
+            }
+            if task.joiner.as_ref().is_some_and(|joiner| joiner.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            // Cloning and dropping a waker may be the user's code: do it outside of the borrow, and look again.
+            if let Some(fresh) = fresh.take() {
+                let old = task.joiner.replace(fresh);
+                drop(tasks);
+                drop(old);
+                return Poll::Pending;
+            }
+            drop(tasks);
+            fresh = Some(cx.waker().clone());
+        }
+    }
+
+    /// Nobody will join the task. What it has left, and the waker of whoever waited, are the caller's to drop.
+    #[must_use]
+    pub(crate) fn detach(&self, task_key: TaskKey) -> (Option<Task>, Option<Waker>) {
+        let mut tasks = self.tasks.borrow_mut();
+        match tasks.entry_mut(task_key.index).filter(|(_, task)| task.id == task_key.id) {
+            Some((key, task)) if task.ended.is_some() => (tasks.remove(key), None),
+            Some((_, task)) => {
+                task.detached = true;
+                (None, task.joiner.take())
+            }
+            None => (None, None),
+        }
+    }
+
+    /// The future will be dropped when the task's turn comes, never here.
+    pub(crate) fn abort(&self, task_key: TaskKey) {
+        let mut tasks = self.tasks.borrow_mut();
+        let Some((key, task)) =
+            tasks.entry_mut(task_key.index).filter(|(_, task)| task.id == task_key.id)
+        else {
+            return;
+        };
+        if task.ended.is_none() {
+            task.aborted = true;
+            drop(tasks);
+            self.ready.schedule(key.index, key.stamp as u16);
+        }
+    }
+
+    pub(crate) fn has_ended(&self, task_key: TaskKey) -> bool {
+        let mut tasks = self.tasks.borrow_mut();
+        match tasks.entry_mut(task_key.index) {
+            Some((_, task)) if task.id == task_key.id => task.ended.is_some(),
+            _ => true,
+        }
+    }
+
+    /// Drops every task, and those that their destructors spawn, until none is left.
+    pub(crate) fn clear(&self) {
+        loop {
+            let burst: Vec<Key> = self.tasks.borrow().iter().map(|(key, _)| key).collect();
+            if burst.is_empty() {
+                return;
+            }
+            for key in burst {
+                let Some(task) = self.tasks.borrow_mut().remove(key) else {
+                    continue;
+                };
+                self.ready.forget(key.index);
+                if task.ended.is_none() {
+                    self.alive.set(self.alive.get() - 1);
+                }
+                let Task { future, ended, joiner, .. } = task;
+                contain(|| drop((future, ended)));
+                joiner.into_iter().for_each(wake_contained);
+            }
+        }
+    }
+
+    /// Gives back what a burst of tasks has left behind.
+    pub(crate) fn shrink(&self) {
+        if self.tasks.borrow().len() == 0 {
+            self.ready.shrink();
+        }
+    }
+
+    /// Shows every task that has not ended: its key, what is known of it, and whether it is queued.
+    pub(crate) fn for_each(&self, mut show: impl FnMut(&Task, Number, Activity)) {
+        for (key, task) in self.tasks.borrow().iter().filter(|(_, task)| task.ended.is_none()) {
+            let activity = match &task.future {
+                None => Activity::Running,
+                Some(_) if self.ready.is_queued(key.index) => Activity::Runnable,
+                Some(_) => Activity::Waiting,
+            };
+            show(task, Number::of_task(self.runtime, key.index, key.stamp as u16), activity);
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activity {
+    Running,
+    Runnable,
+    Waiting,
+}
+
+impl Task {
+    /// How long ago the last poll was, at `now_ms` of the coarse clock.
+    pub(crate) fn idle_ms(&self, now_ms: u64) -> u32 {
+        (now_ms as u32).wrapping_sub(self.polled_ms)
+    }
+
+    /// Who waits for this task to end.
+    pub(crate) fn joiner(&self) -> Option<Number> {
+        self.joiner.as_ref().and_then(Number::behind)
+    }
+}

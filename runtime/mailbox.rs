@@ -1,0 +1,149 @@
+//! Wakes from other threads, and the eventfd that unparks. Knows no task and no socket: a letter is
+//! a number to wake or a job to run, and whoever empties the box knows what they mean.
+//!
+//! One atomic word says where its runtime is. Every change of it is a read-modify-write, so all threads
+//! agree on their order, and none can fall between "the box is empty" and "now I sleep":
+//!
+//! ```text
+//!            post                        post: write the eventfd
+//!  AWAKE ───────────► POSTED        PARKED ──────────────────────► POSTED
+//!    ▲                  │             ▲                              │
+//!    └──── take ────────┘             └── park (only from AWAKE)     │
+//!    └──────────────────────── unpark ───────────────────────────────┘
+//! ```
+
+use crate::sys::{self, EventFd};
+use std::collections::HashSet;
+use std::io;
+use std::mem;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::*};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
+
+const AWAKE: u8 = 0;
+const PARKED: u8 = 1;
+const POSTED: u8 = 2;
+
+/// Something that has to be done on the runtime's own thread.
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
+pub(crate) struct Letters {
+    /// Each number once, however often it was woken: the box is never longer than the list of tasks.
+    pub(crate) wakes: Vec<u64>,
+    pub(crate) jobs: Vec<Job>,
+    posted: HashSet<u64>,
+    closed: bool,
+}
+
+pub(crate) struct Mailbox {
+    state: AtomicU8,
+    letters: Mutex<Letters>,
+    /// Owned here, not by the reactor: a wake that comes after the runtime's end must not write to
+    /// a descriptor number that belongs to somebody else by then.
+    event: EventFd,
+    process: u32,
+    home: ThreadId,
+    wakes: AtomicU64,
+}
+
+impl Mailbox {
+    pub(crate) fn new() -> io::Result<Mailbox> {
+        Ok(Mailbox {
+            state: AtomicU8::new(AWAKE),
+            letters: Mutex::default(),
+            event: EventFd::new()?,
+            process: sys::process(),
+            home: thread::current().id(),
+            wakes: AtomicU64::new(0),
+        })
+    }
+
+    /// What the reactor waits for beside the sockets.
+    pub(crate) fn event_fd(&self) -> RawFd {
+        std::os::fd::AsRawFd::as_raw_fd(&self.event)
+    }
+
+    pub(crate) fn home(&self) -> ThreadId {
+        self.home
+    }
+
+    // ---- any thread ---------------------------------------------------------------------------
+
+    /// Puts in a wake, unless the same one is there already or the runtime has ended.
+    pub(crate) fn wake(&self, number: u64) {
+        // In a forked child, box and eventfd are the parent's: its loop is not ours to wake.
+        if self.process != sys::process() {
+            return;
+        }
+        let mut letters = self.letters();
+        if letters.closed || !letters.posted.insert(number) {
+            return;
+        }
+        letters.wakes.push(number);
+        drop(letters);
+        self.wakes.fetch_add(1, Relaxed);
+        self.notify();
+    }
+
+    /// Puts in a job, or gives it back when the runtime has ended.
+    pub(crate) fn post(&self, job: Job) -> Result<(), Job> {
+        if self.process != sys::process() {
+            return Err(job);
+        }
+        let mut letters = self.letters();
+        if letters.closed {
+            return Err(job);
+        }
+        letters.jobs.push(job);
+        drop(letters);
+        self.notify();
+        Ok(())
+    }
+
+    /// Makes a parked runtime look into the box, whatever is in it.
+    pub(crate) fn notify(&self) {
+        if self.process == sys::process() && self.state.swap(POSTED, AcqRel) == PARKED {
+            self.event.signal();
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.letters().closed
+    }
+
+    pub(crate) fn remote_wakes(&self) -> u64 {
+        self.wakes.load(Relaxed)
+    }
+
+    // ---- the runtime's thread -----------------------------------------------------------------
+
+    /// Before sleeping. `false` when there are letters: then do not.
+    pub(crate) fn park(&self) -> bool {
+        self.state.compare_exchange(AWAKE, PARKED, AcqRel, Acquire).is_ok()
+    }
+
+    /// After sleeping, or instead of it: the letters, if there are any.
+    ///
+    /// The word is set before the box is emptied. A letter that comes in between is taken now, and
+    /// announced once more for nothing; the other order would lose it.
+    pub(crate) fn take(&self) -> Option<Letters> {
+        if self.state.load(Relaxed) == AWAKE || self.state.swap(AWAKE, AcqRel) != POSTED {
+            return None;
+        }
+        let mut letters = self.letters();
+        let closed = letters.closed;
+        Some(mem::replace(&mut *letters, Letters { closed, ..Letters::default() }))
+    }
+
+    /// The runtime has ended. What is still in the box is given to the caller, who may drop it.
+    pub(crate) fn close(&self) -> Letters {
+        mem::replace(&mut *self.letters(), Letters { closed: true, ..Letters::default() })
+    }
+
+    /// Nothing that can panic runs under the lock, so a poisoned one is as good as any.
+    fn letters(&self) -> MutexGuard<'_, Letters> {
+        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,131 @@
+//! Turns kernel readiness into wakes. Knows no task and no clock, and never reads or writes a byte.
+//!
+//! ```text
+//! epoll event ──► sources[key] ──► Source { read, write } ──► the number waiting there ──► wake
+//!  (key, bits)                       each: ready, waiter
+//! ```
+//!
+//! A descriptor is added to epoll once, for everything, edge-triggered, and never modified. An edge
+//! says "this changed", not "this is so", so it is remembered: a direction is *ready* until a call
+//! returns `WouldBlock`. It starts ready, since the first try is the cheapest way to ask.
+//!
+//! Dispatch only schedules. No user's code runs while a batch of events is read, so no descriptor can be
+//! closed and its number reused in the middle of one; an event whose key is stale belongs to a
+//! duplicate of a closed descriptor, and is ignored.
+
+use crate::slab::{Key, NONE, Slab};
+use crate::source::{Foreign, Source};
+use crate::sys::{self, Epoll, Events};
+use crate::waker::wake_contained;
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) struct Reactor {
+    runtime: u16,
+    epoll: Epoll,
+    process: u32,
+    sources: RefCell<Slab<Arc<Source>>>,
+    events: RefCell<Events>,
+    pub(crate) waits: Cell<u64>,
+    pub(crate) seen: Cell<u64>,
+    pub(crate) spurious: Cell<u64>,
+    pub(crate) ctls: Cell<u64>,
+}
+
+/// The datum of the mailbox's eventfd: a key that no source can have.
+const UNPARK: Key = Key { index: NONE, stamp: 0 };
+
+impl Reactor {
+    /// `unpark` is a descriptor whose events mean nothing but "look up".
+    pub(crate) fn new(runtime: u16, unpark: RawFd, events: usize) -> io::Result<Reactor> {
+        let epoll = Epoll::new()?;
+        epoll.add(unpark, UNPARK.to_bits())?;
+        Ok(Reactor {
+            runtime,
+            epoll,
+            process: sys::process(),
+            sources: RefCell::new(Slab::new()),
+            events: RefCell::new(Events::with_capacity(events)),
+            waits: Cell::new(0),
+            seen: Cell::new(0),
+            spurious: Cell::new(0),
+            ctls: Cell::new(1),
+        })
+    }
+
+    pub(crate) fn sources(&self) -> usize {
+        self.sources.borrow().len()
+    }
+
+    /// Begins to watch `fd`. On an error nothing is left behind.
+    pub(crate) fn register(&self, fd: RawFd) -> io::Result<Arc<Source>> {
+        let mut sources = self.sources.borrow_mut();
+        let key = sources.insert_with(|key| Arc::new(Source::new(self.runtime, key, fd)));
+        self.ctls.set(self.ctls.get() + 1);
+        if let Err(error) = self.epoll.add(fd, key.to_bits()) {
+            sources.remove(key);
+            return Err(error);
+        }
+        Ok(sources.get(key).expect("it was just inserted").clone())
+    }
+
+    /// Stops watching, before the descriptor is closed or given away.
+    pub(crate) fn deregister(&self, source: &Source) {
+        // In a forked child the table of the kernel is shared with the parent, and still its own.
+        if self.process == sys::process() {
+            self.ctls.set(self.ctls.get() + 1);
+            // It fails when somebody has closed the descriptor behind our back: then it is done already.
+            let _closed = self.epoll.remove(source.fd());
+        }
+        self.forget(source.key());
+    }
+
+    /// The descriptor is closed: so is its registration, unless it had a duplicate.
+    pub(crate) fn forget(&self, key: Key) {
+        let source = self.sources.borrow_mut().remove(key);
+        // Foreign wakers may go with it: outside of the borrow.
+        drop(source);
+    }
+
+    /// Asks the kernel, for at most `timeout` (`None`: until something happens), and wakes whom it names.
+    ///
+    /// # Panics
+    /// When `epoll_wait` fails otherwise than by a signal: somebody has closed our descriptor.
+    pub(crate) fn wait(&self, timeout: Option<Duration>) {
+        let mut foreign = Foreign::new();
+        {
+            let mut events = self.events.borrow_mut();
+            self.waits.set(self.waits.get() + 1);
+            match self.epoll.wait(&mut events, timeout) {
+                // The caller works out what is left of its time, and asks again.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
+                result => result
+                    .expect("waken: epoll_wait failed; was its descriptor closed by other code?"),
+            }
+            let sources = self.sources.borrow();
+            for (datum, bits) in events.iter() {
+                self.seen.set(self.seen.get() + 1);
+                let woken = match sources.get(Key::from_bits(datum)) {
+                    Some(source) => source.dispatch(bits, &mut foreign),
+                    None => datum == UNPARK.to_bits(),
+                };
+                if !woken {
+                    self.spurious.set(self.spurious.get() + 1);
+                }
+            }
+        }
+        foreign.into_iter().for_each(wake_contained);
+    }
+
+    pub(crate) fn for_each(&self, mut show: impl FnMut(&Source)) {
+        self.sources.borrow().iter().for_each(|(_, source)| show(source));
+    }
+
+    /// The runtime ends: all sources, for the caller to drop.
+    pub(crate) fn clear(&self) -> Slab<Arc<Source>> {
+        self.sources.replace(Slab::new())
+    }
+}

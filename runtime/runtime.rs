@@ -1,0 +1,486 @@
+//! Where the parts meet: the loop, the runtime of this thread, and the way home to it.
+//!
+//! Data flows one way round: kernel → reactor → waker → ready queue → task → socket → kernel. The loop
+//! is [`Runtime::block_on`]; every other file explains one line of it.
+
+mod builder;
+mod inspect;
+mod remote;
+
+pub use builder::Builder;
+pub use inspect::Metrics;
+pub use remote::{Remote, RemoteError, RemoteJoinHandle};
+
+use crate::current::{self, Before};
+use crate::executor::{About, Executor, TaskKey};
+use crate::mailbox::{Letters, Mailbox};
+use crate::reactor::Reactor;
+use crate::source::Source;
+use crate::spawned::erase;
+use crate::sys;
+use crate::task::{JoinHandle, TaskInfo};
+use crate::timers::Timers;
+use crate::waker::{self, Number, contain};
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::os::fd::RawFd;
+use std::panic::Location;
+use std::pin::pin;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A single-threaded executor, its timers and its epoll instance.
+///
+/// It belongs to the thread that makes it. Tasks run while [`block_on`](Runtime::block_on) runs, and at no other
+/// time. Dropping it drops every task, on this thread, before its descriptors are closed; a destructor may
+/// still spawn, and what it spawns is dropped as well.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let runtime = waken::Runtime::new()?;
+/// let task = runtime.spawn(async { 6 * 7 });
+/// let answer = runtime.block_on(async {
+///     waken::time::sleep(Duration::from_millis(1)).await;
+///     task.await
+/// });
+/// assert_eq!(answer.unwrap(), 42);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Runtime {
+    inner: Rc<Inner>,
+}
+
+pub(crate) struct Inner {
+    id: u16,
+    process: u32,
+    executor: Executor,
+    reactor: Reactor,
+    timers: Timers,
+    mailbox: Arc<Mailbox>,
+    /// I/O operations that one poll of a task may make.
+    budget: u32,
+    polls_per_turn: usize,
+    turns: Cell<u64>,
+    /// The coarse clock, read once a turn.
+    now_ms: Cell<u64>,
+}
+
+impl Runtime {
+    /// A runtime with the defaults of [`Builder`].
+    ///
+    /// # Errors
+    /// When the process is out of descriptors (a runtime needs two), or has 65,535 runtimes.
+    pub fn new() -> io::Result<Runtime> {
+        Builder::new().build()
+    }
+
+    /// For other settings than the defaults.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// Runs `future` to its end on this thread, and the spawned tasks beside it.
+    ///
+    /// Tasks that are not done when `future` is stay as they are, until the next `block_on` or until the
+    /// runtime is dropped. A panic of `future` comes out of here; the runtime can be used afterwards.
+    ///
+    /// # Panics
+    /// Inside another `block_on` of this thread (await the future instead, or run it on a thread of its own),
+    /// and in a forked child of the process that made the runtime.
+    #[track_caller]
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let inner = &*self.inner;
+        let _blocking = Blocking::begin();
+        let _current = self.enter();
+        let mut root = pin!(future);
+        let number = Number::of_root(inner.id);
+        let waker = ManuallyDrop::new(number.waker());
+        let mut cx = Context::from_waker(&waker);
+        let ready = &inner.executor.ready;
+        number.wake();
+        loop {
+            if ready.take_root() {
+                current::begin_poll(number.to_bits(), 0);
+                let polled = root.as_mut().poll(&mut cx);
+                current::end_poll();
+                if let Poll::Ready(output) = polled {
+                    return output;
+                }
+            }
+            inner.executor.run_ready(inner.polls_per_turn, inner.now_ms.get());
+            inner.park();
+        }
+    }
+
+    /// Makes a task of `future`. It is polled for the first time in the next turn, on this thread, while
+    /// [`block_on`](Runtime::block_on) runs. Needs no `Send`. Dropping the handle lets the task run on.
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        self.inner.spawn(future, About::of::<F>(None, Location::caller()))
+    }
+
+    /// A handle for other threads: it can spawn here, and wake this runtime.
+    pub fn remote(&self) -> Remote {
+        Remote::new(self.inner.mailbox.clone())
+    }
+
+    /// Makes this the thread's current runtime, without running it: sockets can be made and tasks spawned.
+    ///
+    /// Guards are to be dropped in the reverse order of their making.
+    ///
+    /// # Panics
+    /// In a forked child of the process that made the runtime.
+    ///
+    /// ```
+    /// let runtime = waken::Runtime::new()?;
+    /// let guard = runtime.enter();
+    /// let task = waken::spawn(async { "spawned by the free function" });
+    /// drop(guard);
+    /// assert!(runtime.block_on(task).is_ok());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn enter(&self) -> EnterGuard<'_> {
+        assert!(
+            self.inner.process == sys::process(),
+            "this runtime was made before a fork, and belongs to the parent: make a new `Runtime` in the child"
+        );
+        self.inner.enter()
+    }
+
+    /// What this runtime has done so far, and what it holds.
+    pub fn metrics(&self) -> Metrics {
+        self.inner.metrics()
+    }
+
+    /// Every task that has not ended, with what it waits for: the *wait graph*.
+    ///
+    /// ```
+    /// let runtime = waken::Runtime::new()?;
+    /// runtime.spawn(std::future::pending::<()>());
+    /// assert!(runtime.tasks()[0].to_string().starts_with("task 1 "));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn tasks(&self) -> Vec<TaskInfo> {
+        self.inner.tasks()
+    }
+}
+
+impl Inner {
+    fn new(settings: &Builder) -> io::Result<Inner> {
+        sys::count_forks();
+        let mailbox = Arc::new(Mailbox::new()?);
+        let id = waker::register(&mailbox)?;
+        let reactor = Reactor::new(id, mailbox.event_fd(), settings.events_per_poll)
+            .inspect_err(|_| waker::unregister(id))?;
+        Ok(Inner {
+            id,
+            process: sys::process(),
+            executor: Executor::new(id),
+            reactor,
+            timers: Timers::new(),
+            mailbox,
+            budget: settings.budget,
+            polls_per_turn: settings.polls_per_turn,
+            turns: Cell::new(0),
+            now_ms: Cell::new(sys::coarse_ms()),
+        })
+    }
+
+    fn enter(self: &Rc<Self>) -> EnterGuard<'_> {
+        let before = current::enter(self.id, &self.executor.ready, self.budget);
+        let outer = CURRENT.try_with(|current| current.replace(Some(self.clone()))).ok().flatten();
+        EnterGuard { before: Some((before, outer)), of: PhantomData }
+    }
+
+    pub(crate) fn spawn<F>(&self, future: F, about: About) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        JoinHandle::new(self.executor.spawn(erase(future), about, self.now_ms.get()))
+    }
+
+    /// Asks the kernel and the clock, and wakes whom they name. Sleeps only when nothing is ready.
+    fn park(&self) {
+        assert!(
+            self.process == sys::process(),
+            "a runtime goes on in the parent of a fork: leave the child by `exec` or `_exit`"
+        );
+        self.turns.set(self.turns.get() + 1);
+        let idle = self.executor.ready.is_empty();
+        // With no source there is nothing that the kernel could say: a task that yields costs no call.
+        if idle || self.reactor.sources() > 0 {
+            let timeout = if idle { self.timers.next().map(until) } else { Some(Duration::ZERO) };
+            if timeout == Some(Duration::ZERO) {
+                self.reactor.wait(timeout);
+            } else if self.mailbox.park() {
+                self.executor.shrink();
+                self.reactor.wait(timeout);
+            }
+        }
+        if let Some(letters) = self.mailbox.take() {
+            deliver(letters);
+        }
+        if self.timers.next().is_some() {
+            self.timers.fire(Instant::now());
+        }
+        self.now_ms.set(sys::coarse_ms());
+    }
+
+    pub(crate) fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
+    pub(crate) fn timers(&self) -> &Timers {
+        &self.timers
+    }
+
+    pub(crate) fn id(&self) -> u16 {
+        self.id
+    }
+}
+
+fn until(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
+fn deliver(letters: Letters) {
+    letters.wakes.into_iter().for_each(|number| Number::from_bits(number).wake());
+    letters.jobs.into_iter().for_each(contain);
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        // Current while it ends: destructors may spawn, wake, abort, open and close sockets.
+        let _current = self.inner.enter();
+        let inner = &self.inner;
+        // The tasks go first, while everything they own can still be deregistered. A foreign waker that is
+        // dropped with a timer or a source may spawn once more, so the tasks are asked again at the end.
+        inner.executor.clear();
+        waker::unregister(inner.id);
+        let letters = inner.mailbox.close();
+        contain(|| drop(letters));
+        contain(|| drop(inner.timers.clear()));
+        contain(|| drop(inner.reactor.clear()));
+        inner.executor.clear();
+        // The handles that are left find no runtime from here on.
+        let _ = HERE.try_with(|here| here.borrow_mut().retain(|(id, _)| *id != inner.id));
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { id, executor, reactor, timers, .. } = &*self.inner;
+        f.debug_struct("Runtime")
+            .field("id", id)
+            .field("tasks", &executor.alive())
+            .field("sources", &reactor.sources())
+            .field("timers", &timers.alive())
+            .finish()
+    }
+}
+
+/// The runtime that [`Runtime::enter`] was called on is current until this is dropped.
+#[must_use = "the runtime is current only as long as the guard lives"]
+pub struct EnterGuard<'a> {
+    before: Option<(Before, Option<Rc<Inner>>)>,
+    of: PhantomData<&'a Runtime>,
+}
+
+impl Drop for EnterGuard<'_> {
+    fn drop(&mut self) {
+        if let Some((before, outer)) = self.before.take() {
+            current::leave(before);
+            let left = CURRENT.try_with(|current| current.replace(outer));
+            drop(left);
+        }
+    }
+}
+
+impl fmt::Debug for EnterGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnterGuard").finish_non_exhaustive()
+    }
+}
+
+/// This thread is inside `block_on`.
+struct Blocking;
+
+impl Blocking {
+    #[track_caller]
+    fn begin() -> Blocking {
+        assert!(
+            !current::set_blocking(true),
+            "`block_on` inside `block_on`: the thread is running a runtime already; `.await` the future, \
+             or give it a thread of its own with `std::thread::spawn`"
+        );
+        Blocking
+    }
+}
+
+impl Drop for Blocking {
+    fn drop(&mut self) {
+        current::set_blocking(false);
+    }
+}
+
+// ---- the runtimes of this thread --------------------------------------------------------------
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Inner>>> = const { RefCell::new(None) };
+    /// All that live on this thread, current or not: a handle may be dropped outside of `block_on`.
+    static HERE: RefCell<Vec<(u16, Weak<Inner>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Cloned, so that no borrow is held while the caller uses it.
+#[inline]
+pub(crate) fn current_inner() -> Option<Rc<Inner>> {
+    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+}
+
+/// The runtime `id`, if it lives on this thread.
+#[inline]
+pub(crate) fn on_this_thread(id: u16) -> Option<Rc<Inner>> {
+    match current_inner() {
+        Some(inner) if inner.id == id => Some(inner),
+        _ => HERE
+            .try_with(|here| {
+                here.borrow()
+                    .iter()
+                    .find(|(other, _)| *other == id)
+                    .and_then(|(_, inner)| inner.upgrade())
+            })
+            .ok()
+            .flatten(),
+    }
+}
+
+/// Runs `job` on the runtime `id`: now, if it lives on this thread, by letter, if on another. When it
+/// has ended there is nothing left to be done there, and the job is dropped.
+pub(crate) fn at_home(id: u16, job: impl FnOnce(&Inner) + Send + 'static) {
+    if let Some(inner) = on_this_thread(id) {
+        job(&inner);
+    } else if let Some(mailbox) = waker::mailbox_of(id) {
+        let job = move || {
+            if let Some(inner) = on_this_thread(id) {
+                job(&inner);
+            }
+        };
+        let _ended = mailbox.post(Box::new(job));
+    }
+}
+
+/// Registers a descriptor with the current runtime.
+pub(crate) fn register(fd: RawFd) -> io::Result<Arc<Source>> {
+    match current_inner() {
+        Some(inner) => inner.reactor.register(fd),
+        None => Err(outside()),
+    }
+}
+
+/// Takes a descriptor out again, before it is closed.
+pub(crate) fn deregister(source: &Arc<Source>) {
+    match on_this_thread(source.runtime()) {
+        Some(inner) => inner.reactor.deregister(source),
+        // From elsewhere the descriptor can only be closed; its key is posted home.
+        None => {
+            let key = source.key();
+            at_home(source.runtime(), move |inner| inner.reactor.forget(key));
+        }
+    }
+}
+
+fn outside() -> io::Error {
+    io::Error::other(
+        "no runtime on this thread: make and use sockets inside `waken::block_on(async { … })`, or under `Runtime::enter`",
+    )
+}
+
+/// Why a socket of the runtime `id` cannot be used here.
+#[cold]
+pub(crate) fn not_home(id: u16) -> io::Error {
+    match waker::mailbox_of(id) {
+        None => io::Error::other(
+            "the runtime of this socket has ended: take the socket out with `into_std` before that, and make it anew in another runtime",
+        ),
+        Some(mailbox) if mailbox.home() != thread::current().id() => io::Error::other(
+            "this socket belongs to a runtime on another thread: use it there, or move it as `std::net` socket with `into_std`",
+        ),
+        Some(_) if current::runtime() == 0 => outside(),
+        Some(_) => io::Error::other(
+            "this socket belongs to another runtime of this thread: use it inside that one's `block_on`",
+        ),
+    }
+}
+
+/// The current runtime, for what cannot do without.
+#[track_caller]
+pub(crate) fn expect_current(what: &str) -> Rc<Inner> {
+    match current_inner() {
+        Some(inner) => inner,
+        None => panic!(
+            "`{what}` outside of a runtime: call it inside `waken::block_on(async {{ … }})`, or under `Runtime::enter`"
+        ),
+    }
+}
+
+/// Runs `future` to its end on this thread, on a new runtime that ends with it.
+///
+/// What was spawned and has not ended is dropped. To keep tasks between two calls, make a [`Runtime`].
+///
+/// # Panics
+/// Inside another `block_on` of this thread, and when no runtime can be made (see [`Runtime::new`]).
+///
+/// ```
+/// let sum = waken::block_on(async {
+///     let task = waken::spawn(async { 1 + 1 });
+///     task.await.unwrap() + 1
+/// });
+/// assert_eq!(sum, 3);
+/// ```
+#[track_caller]
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    drop(Blocking::begin());
+    match Runtime::new() {
+        Ok(runtime) => runtime.block_on(future),
+        Err(error) => panic!("`block_on` could not make a runtime: {error}"),
+    }
+}
+
+/// Makes a task of `future` on this thread's current runtime. See [`Runtime::spawn`].
+///
+/// ```
+/// waken::block_on(async {
+///     let shared = std::rc::Rc::new(3);   // no `Send` needed
+///     let task = waken::spawn(async move { *shared });
+///     assert_eq!(task.await.unwrap(), 3);
+/// });
+/// ```
+///
+/// # Panics
+/// Outside of a runtime.
+#[track_caller]
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    expect_current("spawn").spawn(future, About::of::<F>(None, Location::caller()))
+}
+
+/// One task's key is what its handles hold; here they find the task again.
+pub(crate) fn home_of(key: TaskKey) -> Option<Rc<Inner>> {
+    on_this_thread(key.runtime())
+}

@@ -1,0 +1,63 @@
+//! The settings of a runtime.
+
+use super::{HERE, Inner, Runtime};
+use std::io;
+use std::rc::Rc;
+
+/// Makes a [`Runtime`] with other settings than the defaults. One builder can make many.
+///
+/// ```
+/// let runtime = waken::Builder::new().budget(32).events_per_poll(1024).build()?;
+/// runtime.block_on(async {});
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Builder {
+    pub(super) events_per_poll: usize,
+    pub(super) polls_per_turn: usize,
+    pub(super) budget: u32,
+}
+
+impl Builder {
+    /// The defaults, which suit almost everybody.
+    pub fn new() -> Builder {
+        Builder { events_per_poll: 256, polls_per_turn: usize::MAX, budget: 128 }
+    }
+
+    /// How many events one `epoll_wait` may bring: 256 by default, between 1 and 65,536. More are brought by the next turn.
+    pub fn events_per_poll(mut self, n: usize) -> Builder {
+        self.events_per_poll = n;
+        self
+    }
+
+    /// Looks at the kernel and the clock again after `n` polls of tasks, at least 1. By default only after all
+    /// tasks that were ready when the turn began.
+    pub fn polls_per_turn(mut self, n: usize) -> Builder {
+        self.polls_per_turn = n.max(1);
+        self
+    }
+
+    /// How many I/O operations, timers and joins may be ready within one poll of a task before it has to let the
+    /// others go first: 128 by default, at least 1.
+    pub fn budget(mut self, ops: u32) -> Builder {
+        self.budget = ops.max(1);
+        self
+    }
+
+    /// Makes a runtime for this thread.
+    ///
+    /// # Errors
+    /// When the process is out of descriptors (a runtime needs two), or has 65,535 runtimes.
+    pub fn build(self) -> io::Result<Runtime> {
+        let inner = Rc::new(Inner::new(&self)?);
+        // Fails only while the thread ends; then handles that outlive their `block_on` find nothing.
+        let _ = HERE.try_with(|here| here.borrow_mut().push((inner.id, Rc::downgrade(&inner))));
+        Ok(Runtime { inner })
+    }
+}
+
+impl Default for Builder {
+    fn default() -> Builder {
+        Builder::new()
+    }
+}

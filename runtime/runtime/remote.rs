@@ -1,0 +1,199 @@
+//! The runtime, seen from other threads: a mailbox to post into, and a result to wait for.
+
+use super::expect_current;
+use crate::executor::About;
+use crate::mailbox::Mailbox;
+use crate::task::JoinError;
+use std::fmt;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+
+/// A handle to a [`Runtime`](crate::Runtime) that may be cloned, sent, and used from every thread, also after
+/// the runtime's end.
+///
+/// ```
+/// let runtime = waken::Runtime::new()?;
+/// let remote = runtime.remote();
+/// let answer = std::thread::spawn(move || {
+///     // The future is made over there, so it may hold an `Rc`.
+///     remote.spawn(|| async { *std::rc::Rc::new(42) })
+/// });
+/// let task = answer.join().unwrap().unwrap();
+/// assert_eq!(runtime.block_on(task).unwrap(), 42);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Remote {
+    mailbox: Arc<Mailbox>,
+}
+
+impl Remote {
+    pub(super) fn new(mailbox: Arc<Mailbox>) -> Remote {
+        Remote { mailbox }
+    }
+
+    /// Runs `make` on the runtime's thread, and spawns the future that it returns, which needs no `Send`.
+    ///
+    /// A panic in `make` is the task's. Dropping the handle lets the task run on.
+    ///
+    /// # Errors
+    /// When the runtime has ended. One that ends later makes the task's join an error instead.
+    #[track_caller]
+    pub fn spawn<M, F>(&self, make: M) -> Result<RemoteJoinHandle<F::Output>, RemoteError>
+    where
+        M: FnOnce() -> F + Send + 'static,
+        F: Future + 'static,
+        F::Output: Send + 'static,
+    {
+        let at = Location::caller();
+        let shared = Arc::new(Mutex::new(Outcome { result: None, waker: None }));
+        let promise = Promise(shared.clone());
+        let job = move || {
+            let runtime = expect_current("Remote::spawn");
+            let task = runtime.spawn(async move { make().await }, About::of::<F>(None, at));
+            // Its end is passed on by a task of its own, since whoever waits is elsewhere.
+            let relay = async move { promise.keep(task.await) };
+            drop(runtime.spawn(relay, About::of::<Promise<F::Output>>(None, at)));
+        };
+        match self.mailbox.post(Box::new(job)) {
+            Ok(()) => Ok(RemoteJoinHandle { shared, mailbox: self.mailbox.clone() }),
+            Err(_) => Err(RemoteError(())),
+        }
+    }
+
+    /// Makes a runtime that sleeps in `block_on` look up. Never blocks and never fails; after the runtime's end it
+    /// does nothing.
+    pub fn wake(&self) {
+        if !self.mailbox.is_closed() {
+            self.mailbox.notify();
+        }
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("ended", &self.mailbox.is_closed()).finish()
+    }
+}
+
+struct Outcome<T> {
+    result: Option<Result<T, JoinError>>,
+    waker: Option<Waker>,
+}
+
+type Shared<T> = Arc<Mutex<Outcome<T>>>;
+
+fn lock<T>(shared: &Shared<T>) -> MutexGuard<'_, Outcome<T>> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The task's side: kept by its result, or broken by being dropped with the runtime.
+struct Promise<T>(Shared<T>);
+
+impl<T> Promise<T> {
+    fn keep(&self, result: Result<T, JoinError>) {
+        let mut outcome = lock(&self.0);
+        outcome.result = Some(result);
+        let waker = outcome.waker.take();
+        drop(outcome);
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl<T> Drop for Promise<T> {
+    fn drop(&mut self) {
+        // Also true when the result was kept and taken already; then nobody waits any more.
+        let kept = lock(&self.0).result.is_some();
+        if !kept {
+            self.keep(Err(JoinError::cancelled(0)));
+        }
+    }
+}
+
+/// The output of a task that was spawned through a [`Remote`]: await it on any runtime, or
+/// [`join`](RemoteJoinHandle::join) it on a thread that may block. Dropping it lets the task run on.
+#[must_use = "to let the task run on alone, drop the handle explicitly"]
+pub struct RemoteJoinHandle<T> {
+    shared: Shared<T>,
+    mailbox: Arc<Mailbox>,
+}
+
+impl<T> RemoteJoinHandle<T> {
+    /// Blocks this thread until the task has ended.
+    ///
+    /// # Errors
+    /// When the task has panicked, or the runtime has ended before it.
+    ///
+    /// # Panics
+    /// On the runtime's own thread: it would wait for itself.
+    ///
+    /// ```
+    /// let runtime = waken::Runtime::new()?;
+    /// let remote = runtime.remote();
+    /// let thread = std::thread::spawn(move || remote.spawn(|| async { 7 }).unwrap().join().unwrap());
+    /// runtime.block_on(async {
+    ///     while !thread.is_finished() {
+    ///         waken::time::sleep(std::time::Duration::from_millis(1)).await;
+    ///     }
+    /// });
+    /// assert_eq!(thread.join().unwrap(), 7);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn join(mut self) -> Result<T, JoinError> {
+        assert!(
+            thread::current().id() != self.mailbox.home(),
+            "`RemoteJoinHandle::join` on the runtime's own thread, which would wait for itself: `.await` the handle"
+        );
+        // A waker is just a fancy callback.
+        let thread = thread::current();
+        let waker = waker_fn::waker_fn(move || thread.unpark());
+        let mut cx = Context::from_waker(&waker);
+        loop {
+            if let Poll::Ready(result) = Pin::new(&mut self).poll(&mut cx) {
+                return result;
+            }
+            thread::park();
+        }
+    }
+}
+
+impl<T> Future for RemoteJoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        let waker = cx.waker().clone();
+        let mut outcome = lock(&self.shared);
+        if let Some(result) = outcome.result.take() {
+            return Poll::Ready(result);
+        }
+        let old = outcome.waker.replace(waker);
+        drop(outcome);
+        drop(old);
+        Poll::Pending
+    }
+}
+
+impl<T> fmt::Debug for RemoteJoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteJoinHandle")
+            .field("is_finished", &lock(&self.shared).result.is_some())
+            .finish()
+    }
+}
+
+/// The runtime has ended, so nothing can be spawned on it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct RemoteError(());
+
+impl fmt::Display for RemoteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the runtime has ended: nothing can be spawned on it any more")
+    }
+}
+
+impl std::error::Error for RemoteError {}

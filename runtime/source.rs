@@ -1,0 +1,305 @@
+//! What the reactor keeps for one descriptor: which directions are ready, and who waits for them.
+//!
+//! A source is plain numbers in relaxed atomics, so a socket can hold it and be `Send + Sync`, although
+//! only the runtime's own thread ever writes to it. Per direction it has room for one waiter: the
+//! *number* of a waker (see `waker.rs`), so waiting costs two stores and no reference count. A second
+//! waiter, or one with a foreign waker, goes to a list aside, which most sources never have.
+//!
+//! No edge can slip between a call that returns `WouldBlock` and the waiter that is then stored: edges
+//! are read in `Reactor::wait` alone, on this thread, and this thread is here.
+
+use crate::slab::Key;
+use crate::sys::{AtomicLocation, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP};
+use crate::waker::Number;
+use std::os::fd::RawFd;
+use std::panic::Location;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Read,
+    Write,
+}
+
+/// Where a waiting location is known: not through the poll traits.
+pub(crate) type At = Option<&'static Location<'static>>;
+
+pub(crate) struct Source {
+    /// The bits of the last event (they fit into 14), and what we remember, from `READ_READY` on.
+    state: AtomicU32,
+    fd: RawFd,
+    read: Waiting,
+    write: Waiting,
+    key: Key,
+    /// The newest ticket given out.
+    tickets: AtomicU32,
+    runtime: u16,
+    /// Waiters that found the place taken, or whose waker is not a number.
+    others: Mutex<Others>,
+}
+
+/// The first waiter of one direction.
+#[derive(Default)]
+struct Waiting {
+    number: AtomicU64,
+    /// Whose place it is: 0 when it is free.
+    ticket: AtomicU32,
+    /// How many more are in the list.
+    others: AtomicU32,
+    at: AtomicLocation,
+}
+
+/// Behind a box, since most sources have none, and all would pay for the room.
+#[allow(clippy::box_collection)]
+type Others = Option<Box<Vec<Other>>>;
+
+struct Other {
+    direction: Direction,
+    ticket: u32,
+    waker: Waker,
+    at: At,
+}
+
+/// Foreign wakers that a dispatch has found, to be woken when no borrow is held.
+pub(crate) type Foreign = Vec<Waker>;
+
+/// One pending future's claim to be woken. Taken when it first waits, given back when it is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Ticket(u32);
+
+impl Ticket {
+    /// The claim of the poll traits, where no future is there to be dropped: the last one who polled has it.
+    pub(crate) const POLL: Ticket = Ticket(u32::MAX);
+
+    pub(crate) fn is_taken(&self) -> bool {
+        self.0 != 0
+    }
+}
+
+const READ_READY: u32 = 1 << 16;
+const WRITE_READY: u32 = 1 << 17;
+const PRIORITY_READY: u32 = 1 << 18;
+/// The peer has sent urgent data at least once.
+const WAS_URGENT: u32 = 1 << 19;
+const LAST_EVENT: u32 = READ_READY - 1;
+
+/// Bits of an event that mean that a read may have something to say. HUP and ERR come unasked.
+const READS: i32 = EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI;
+const WRITES: i32 = EPOLLOUT | EPOLLHUP | EPOLLERR;
+/// Bits after which a short read does not prove that the socket is empty: behind the bytes is an
+/// end of file, an error, or the rest of the stream beyond an urgent byte. No further edge comes for it.
+const MORE_BEHIND: u32 = (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI) as u32 | WAS_URGENT;
+
+impl Source {
+    pub(crate) fn new(runtime: u16, key: Key, fd: RawFd) -> Source {
+        Source {
+            state: AtomicU32::new(READ_READY | WRITE_READY),
+            fd,
+            read: Waiting::default(),
+            write: Waiting::default(),
+            key,
+            tickets: AtomicU32::new(0),
+            runtime,
+            others: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.fd
+    }
+
+    pub(crate) fn key(&self) -> Key {
+        self.key
+    }
+
+    #[inline]
+    pub(crate) fn runtime(&self) -> u16 {
+        self.runtime
+    }
+
+    #[inline]
+    fn waiting(&self, direction: Direction) -> &Waiting {
+        match direction {
+            Direction::Read => &self.read,
+            Direction::Write => &self.write,
+        }
+    }
+
+    // ---- readiness ----------------------------------------------------------------------------
+
+    #[inline]
+    pub(crate) fn is_ready(&self, direction: Direction) -> bool {
+        self.state.load(Relaxed) & ready_bit(direction) != 0
+    }
+
+    /// A call has said `WouldBlock`: whatever was reported before, the next try waits for an edge.
+    #[inline]
+    pub(crate) fn clear_ready(&self, direction: Direction) {
+        self.state.store(self.state.load(Relaxed) & !ready_bit(direction), Relaxed);
+    }
+
+    pub(crate) fn is_priority(&self) -> bool {
+        self.state.load(Relaxed) & PRIORITY_READY != 0
+    }
+
+    pub(crate) fn clear_priority(&self) {
+        self.state.store(self.state.load(Relaxed) & !PRIORITY_READY, Relaxed);
+    }
+
+    /// A plain TCP stream gave fewer bytes than were asked for: that was all, unless the last event
+    /// said that something else is behind them. Saves one `EAGAIN` read a request.
+    #[inline]
+    pub(crate) fn short_read(&self) {
+        let state = self.state.load(Relaxed);
+        if state & MORE_BEHIND == 0 {
+            self.state.store(state & !READ_READY, Relaxed);
+        }
+    }
+
+    /// The bits of the last event.
+    pub(crate) fn last_event(&self) -> i32 {
+        (self.state.load(Relaxed) & LAST_EVENT) as i32
+    }
+
+    /// Remembers an event and wakes everybody whom it concerns; `false` when that was nobody.
+    pub(crate) fn dispatch(&self, bits: i32, foreign: &mut Foreign) -> bool {
+        let mut state = self.state.load(Relaxed) & !LAST_EVENT | bits as u32 & LAST_EVENT;
+        let (reads, writes) = (bits & READS != 0, bits & WRITES != 0);
+        if reads {
+            state |= READ_READY;
+        }
+        if writes {
+            state |= WRITE_READY;
+        }
+        if bits & EPOLLPRI != 0 {
+            state |= PRIORITY_READY | WAS_URGENT;
+        }
+        self.state.store(state, Relaxed);
+        let reader = reads && self.wake(Direction::Read, foreign);
+        let writer = writes && self.wake(Direction::Write, foreign);
+        reader || writer
+    }
+
+    #[inline]
+    fn wake(&self, direction: Direction, foreign: &mut Foreign) -> bool {
+        let waiting = self.waiting(direction);
+        let mut woken = false;
+        if waiting.ticket.load(Relaxed) != 0 {
+            waiting.ticket.store(0, Relaxed);
+            Number::from_bits(waiting.number.load(Relaxed)).wake();
+            woken = true;
+        }
+        if waiting.others.load(Relaxed) != 0 {
+            waiting.others.store(0, Relaxed);
+            if let Some(others) = &mut *self.others() {
+                let (ours, rest) =
+                    others.drain(..).partition(|other: &Other| other.direction == direction);
+                **others = rest;
+                foreign.extend(Vec::into_iter(ours).map(|other: Other| other.waker));
+            }
+            woken = true;
+        }
+        woken
+    }
+
+    // ---- waiters ------------------------------------------------------------------------------
+
+    /// The next event of `direction` wakes `waker`. Called at every poll that stays pending.
+    #[inline]
+    pub(crate) fn wait(&self, direction: Direction, ticket: &mut Ticket, waker: &Waker, at: At) {
+        let waiting = self.waiting(direction);
+        let holder = waiting.ticket.load(Relaxed);
+        match Number::behind(waker) {
+            Some(number)
+                if holder == 0 && waiting.others.load(Relaxed) == 0
+                    || holder != 0 && holder == ticket.0 =>
+            {
+                if !ticket.is_taken() {
+                    ticket.0 = self.next_ticket();
+                }
+                waiting.number.store(number.to_bits(), Relaxed);
+                waiting.ticket.store(ticket.0, Relaxed);
+                waiting.at.set(at);
+            }
+            _ => self.wait_aside(direction, ticket, waker, at),
+        }
+    }
+
+    #[cold]
+    fn wait_aside(&self, direction: Direction, ticket: &mut Ticket, waker: &Waker, at: At) {
+        if !ticket.is_taken() {
+            ticket.0 = self.next_ticket();
+        }
+        // A waker's clone and drop may be the user's code: never under the lock.
+        let waker = waker.clone();
+        let old = self.take_other(direction, ticket.0);
+        let waiting = self.waiting(direction);
+        if waiting.ticket.load(Relaxed) == ticket.0 {
+            waiting.ticket.store(0, Relaxed);
+        }
+        let other = Other { direction, ticket: ticket.0, waker, at };
+        self.others().get_or_insert_default().push(other);
+        waiting.others.store(waiting.others.load(Relaxed) + 1, Relaxed);
+        drop(old);
+    }
+
+    /// A pending future is dropped, or done: it leaves no waker behind.
+    #[inline]
+    pub(crate) fn stop_waiting(&self, direction: Direction, ticket: &mut Ticket) {
+        let waiting = self.waiting(direction);
+        if waiting.ticket.load(Relaxed) == ticket.0 {
+            waiting.ticket.store(0, Relaxed);
+        } else if waiting.others.load(Relaxed) != 0 {
+            drop(self.take_other(direction, ticket.0));
+        }
+        ticket.0 = 0;
+    }
+
+    fn take_other(&self, direction: Direction, ticket: u32) -> Option<Other> {
+        let mut list = self.others();
+        let others = list.as_mut()?;
+        let found = others
+            .iter()
+            .position(|other| other.ticket == ticket && other.direction == direction)?;
+        let waiting = self.waiting(direction);
+        waiting.others.store(waiting.others.load(Relaxed) - 1, Relaxed);
+        Some(others.remove(found))
+    }
+
+    fn next_ticket(&self) -> u32 {
+        // 0 is "no ticket", the highest is `Ticket::POLL`.
+        let next = (self.tickets.load(Relaxed) + 1) % Ticket::POLL.0;
+        self.tickets.store(next.max(1), Relaxed);
+        next.max(1)
+    }
+
+    fn others(&self) -> MutexGuard<'_, Others> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows everybody who waits here: in which direction, and where.
+    pub(crate) fn for_each(&self, mut show: impl FnMut(Option<Number>, Direction, At)) {
+        for direction in [Direction::Read, Direction::Write] {
+            let waiting = self.waiting(direction);
+            if waiting.ticket.load(Relaxed) != 0 {
+                show(
+                    Some(Number::from_bits(waiting.number.load(Relaxed))),
+                    direction,
+                    waiting.at.get(),
+                );
+            }
+        }
+        for other in self.others().iter().flat_map(|others| others.iter()) {
+            show(Number::behind(&other.waker), other.direction, other.at);
+        }
+    }
+}
+
+fn ready_bit(direction: Direction) -> u32 {
+    match direction {
+        Direction::Read => READ_READY,
+        Direction::Write => WRITE_READY,
+    }
+}

@@ -1,0 +1,64 @@
+//! One spawned future, and then, in the same allocation, its output. Knows nobody.
+//!
+//! ```text
+//! Running(future) ──Ready──► Finished(Some(output)) ──joined──► Finished(None)
+//! ```
+
+use crate::waker::contain;
+use pin_project_lite::pin_project;
+use std::any::Any;
+use std::mem::needs_drop;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// A future whose type the executor does not know.
+pub(crate) type Spawned = Pin<Box<dyn Erased>>;
+
+pub(crate) trait Erased {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// An `Option<F::Output>`: `Some` once, after `poll` was ready.
+    fn output(self: Pin<&mut Self>) -> Option<&mut dyn Any>;
+}
+
+pin_project! {
+    #[project = StageProjection]
+    enum Stage<F: Future> {
+        Running { #[pin] future: F },
+        Finished { output: Option<F::Output> },
+    }
+}
+
+pub(crate) fn erase<F>(future: F) -> Spawned
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    Box::pin(Stage::Running { future })
+}
+
+impl<F> Erased for Stage<F>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let StageProjection::Running { future } = self.as_mut().project() {
+            let output = Some(ready!(future.poll(cx)));
+            // Drops the future here, before anybody can learn that it has finished.
+            if needs_drop::<F>() {
+                contain(|| self.set(Stage::Finished { output }));
+            } else {
+                self.set(Stage::Finished { output });
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn output(self: Pin<&mut Self>) -> Option<&mut dyn Any> {
+        match self.project() {
+            StageProjection::Running { .. } => None,
+            StageProjection::Finished { output } => Some(output),
+        }
+    }
+}

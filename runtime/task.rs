@@ -1,0 +1,401 @@
+//! The handles of spawned tasks: to await one, to abort it, to name it, to group several.
+//!
+//! A handle is plain data: where the task is, and which task it was. It keeps nothing alive, and works on its
+//! runtime's thread; from elsewhere it can still be dropped, or abort, and that goes home by letter.
+
+mod error;
+mod info;
+mod set;
+
+pub use error::JoinError;
+pub use info::{Id, State, TaskInfo, Wait, WaitOn};
+pub use set::JoinSet;
+
+use crate::current;
+use crate::executor::{About, Joined, TaskKey};
+use crate::runtime::{at_home, current_inner, expect_current, home_of};
+use crate::waker::mailbox_of;
+use std::any::Any;
+use std::borrow::Cow;
+use std::fmt;
+use std::future::poll_fn;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+pub(crate) type Name = Box<Cow<'static, str>>;
+
+/// The other end of a spawned task. Awaiting it gives the task's output.
+///
+/// Dropping it *detaches* the task, which runs on alone, as a thread of std's does. For the opposite there are
+/// [`abort_on_drop`](JoinHandle::abort_on_drop) and [`JoinSet`].
+///
+/// Awaiting is cancel safe: a `JoinHandle` can be awaited by reference, given up, and awaited again.
+///
+/// # Errors
+/// [`JoinError`], when the task has panicked, was aborted, or has ended with its runtime.
+///
+/// # Panics
+/// When it is awaited under another runtime than its own, or again after it was ready.
+///
+/// ```
+/// waken::block_on(async {
+///     let task = waken::spawn(async { "done" });
+///     assert_eq!(task.await.unwrap(), "done");
+///
+///     let task = waken::spawn(async { panic!("oh") });
+///     assert!(task.await.unwrap_err().is_panic());
+/// });
+/// ```
+pub struct JoinHandle<T> {
+    key: TaskKey,
+    joined: bool,
+    /// Takes a `T` out of the task's allocation. Made where `T: 'static` is known.
+    take: fn(&mut dyn Any) -> Option<T>,
+    // As if it held the output: `Send` when that is.
+    output: PhantomData<T>,
+}
+
+impl<T> JoinHandle<T> {
+    pub(crate) fn new(key: TaskKey) -> JoinHandle<T>
+    where
+        T: 'static,
+    {
+        let take = |output: &mut dyn Any| output.downcast_mut::<Option<T>>()?.take();
+        JoinHandle { key, joined: false, take, output: PhantomData }
+    }
+
+    /// Ends the task: its future is dropped before the next turn ends, never in here.
+    ///
+    /// A task that is ready in the very poll in which it is aborted has finished. Aborting one that has ended, or
+    /// twice, does nothing. From another thread it goes by letter.
+    ///
+    /// ```
+    /// waken::block_on(async {
+    ///     let task = waken::spawn(std::future::pending::<()>());
+    ///     task.abort();
+    ///     assert!(task.await.unwrap_err().is_cancelled());
+    /// });
+    /// ```
+    pub fn abort(&self) {
+        abort(self.key);
+    }
+
+    /// A handle that can only abort, and may be cloned.
+    pub fn abort_handle(&self) -> AbortHandle {
+        AbortHandle { key: self.key }
+    }
+
+    /// The same handle, but dropping it aborts the task.
+    pub fn abort_on_drop(self) -> AbortOnDrop<T> {
+        AbortOnDrop { handle: self }
+    }
+
+    /// Whether the task has ended and its future is dropped.
+    ///
+    /// # Panics
+    /// On another thread than the runtime's, while that lives.
+    #[track_caller]
+    pub fn is_finished(&self) -> bool {
+        has_ended(self.key)
+    }
+
+    /// The task's id, as [`TaskInfo`] and [`JoinError`] tell it.
+    pub fn id(&self) -> Id {
+        Id::from_bits(self.key.id)
+    }
+
+    /// `poll`, free of budget.
+    fn poll_output(&mut self, cx: &Context<'_>) -> Poll<Result<T, JoinError>> {
+        assert!(!self.joined, "a `JoinHandle` was polled again after it was ready");
+        let id = self.key.id;
+        let joined = match current_inner() {
+            Some(inner) if inner.id() == self.key.runtime() => {
+                ready!(inner.executor().poll_join(self.key, cx))
+            }
+            _ => ended_or_panic(self.key, "a `JoinHandle` was awaited"),
+        };
+        self.joined = true;
+        Poll::Ready(match joined {
+            Joined::Finished(mut task) => match task.as_mut().output().and_then(self.take) {
+                Some(output) => Ok(output),
+                None => unreachable!("a finished task holds its output until it is joined"),
+            },
+            Joined::Panicked(payload) => Err(JoinError::panicked(id, payload)),
+            Joined::Cancelled => Err(JoinError::cancelled(id)),
+        })
+    }
+}
+
+// The output is never in the handle, so nothing is pinned.
+impl<T> Unpin for JoinHandle<T> {}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        ready!(current::poll_budget(cx));
+        let result = ready!(self.poll_output(cx));
+        current::spend();
+        Poll::Ready(result)
+    }
+}
+
+/// A handle that is not used under its own runtime: the task has ended with that, or this is a mistake.
+#[cold]
+fn ended_or_panic(key: TaskKey, what: &str) -> Joined {
+    assert!(
+        mailbox_of(key.runtime()).is_none(),
+        "{what} under another runtime than the task's own, or on another thread: \
+         await it inside the `block_on` that runs the task, or spawn with `Runtime::remote`"
+    );
+    Joined::Cancelled
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        if self.joined {
+            return;
+        }
+        let key = self.key;
+        match home_of(key) {
+            Some(inner) => {
+                let left = inner.executor().detach(key);
+                drop(inner);
+                // An output is dropped here, in the caller's own `drop`, and so is a panic in that.
+                drop(left);
+            }
+            None => at_home(key.runtime(), move |inner| drop(inner.executor().detach(key))),
+        }
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle").field("id", &self.id()).finish_non_exhaustive()
+    }
+}
+
+fn abort(key: TaskKey) {
+    at_home(key.runtime(), move |inner| inner.executor().abort(key));
+}
+
+#[track_caller]
+fn has_ended(key: TaskKey) -> bool {
+    match home_of(key) {
+        Some(inner) => inner.executor().has_ended(key),
+        None => {
+            ended_or_panic(key, "`is_finished` was asked");
+            true
+        }
+    }
+}
+
+/// A [`JoinHandle`] that aborts its task when it is dropped.
+///
+/// ```
+/// waken::block_on(async {
+///     let task = waken::spawn(std::future::pending::<()>()).abort_on_drop();
+///     let watch = task.detach();           // changed my mind
+///     watch.abort();
+///     let task = watch.abort_on_drop();
+///     assert!(task.await.is_err());
+/// });
+/// ```
+#[must_use = "dropping it at once aborts the task"]
+pub struct AbortOnDrop<T> {
+    handle: JoinHandle<T>,
+}
+
+impl<T> AbortOnDrop<T> {
+    /// Back to a handle whose drop lets the task run on.
+    pub fn detach(self) -> JoinHandle<T> {
+        let handle = JoinHandle {
+            key: self.handle.key,
+            joined: self.handle.joined,
+            take: self.handle.take,
+            output: PhantomData,
+        };
+        // Neither this one's drop nor the inner one's may run: the task now has another handle.
+        std::mem::forget(self);
+        handle
+    }
+}
+
+impl<T> Future for AbortOnDrop<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.handle).poll(cx)
+    }
+}
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.handle.abort();
+    }
+}
+
+impl<T> fmt::Debug for AbortOnDrop<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AbortOnDrop").field("id", &self.handle.id()).finish_non_exhaustive()
+    }
+}
+
+/// Aborts a task, and nothing else. See [`JoinHandle::abort`].
+///
+/// ```
+/// waken::block_on(async {
+///     let task = waken::spawn(std::future::pending::<()>());
+///     let stop = task.abort_handle();
+///     waken::spawn(async move { stop.abort() });
+///     assert!(task.await.unwrap_err().is_cancelled());
+/// });
+/// ```
+#[derive(Clone)]
+pub struct AbortHandle {
+    key: TaskKey,
+}
+
+impl AbortHandle {
+    /// See [`JoinHandle::abort`].
+    pub fn abort(&self) {
+        abort(self.key);
+    }
+
+    /// See [`JoinHandle::is_finished`], also for its panic.
+    #[track_caller]
+    pub fn is_finished(&self) -> bool {
+        has_ended(self.key)
+    }
+
+    /// The task's id.
+    pub fn id(&self) -> Id {
+        Id::from_bits(self.key.id)
+    }
+}
+
+impl fmt::Debug for AbortHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AbortHandle").field("id", &self.id()).finish_non_exhaustive()
+    }
+}
+
+/// Lets the other tasks that are ready, and I/O and timers that are due, go first.
+///
+/// ```
+/// # waken::block_on(async {
+/// for chunk in [1, 2, 3] {
+///     let _ = chunk;                 // a piece of long work …
+///     waken::task::yield_now().await; // … and the others get their turn
+/// }
+/// # });
+/// ```
+pub fn yield_now() -> YieldNow {
+    YieldNow { yielded: false }
+}
+
+/// See [`yield_now`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct YieldNow {
+    yielded: bool,
+}
+
+impl Future for YieldNow {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.yielded {
+            return Poll::Ready(());
+        }
+        self.yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Spends one unit of the task's budget, and yields when that is used up. For loops that compute, or read what is
+/// always ready, and should not yield every time round.
+///
+/// ```
+/// # waken::block_on(async {
+/// for _ in 0..10_000 {
+///     waken::task::consume_budget().await; // yields 78 times
+/// }
+/// # });
+/// ```
+pub async fn consume_budget() {
+    poll_fn(|cx| current::poll_budget(cx)).await;
+    current::spend();
+}
+
+/// Spawns a task with a name, which [`TaskInfo`] shows.
+///
+/// ```
+/// waken::block_on(async {
+///     let task = waken::task::Builder::new().name("heartbeat").spawn(async {});
+///     task.await.unwrap();
+/// });
+/// ```
+#[derive(Debug, Default)]
+pub struct Builder {
+    name: Option<Name>,
+}
+
+impl Builder {
+    /// A task without a name.
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// Gives the task a name.
+    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Builder {
+        self.name = Some(Box::new(name.into()));
+        self
+    }
+
+    /// As [`waken::spawn`](crate::spawn).
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    #[track_caller]
+    pub fn spawn<F>(self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        expect_current("task::Builder::spawn")
+            .spawn(future, About::of::<F>(self.name, Location::caller()))
+    }
+}
+
+/// The id of the task that is running.
+///
+/// ```
+/// waken::block_on(async {
+///     let task = waken::spawn(async { waken::task::id() });
+///     assert_eq!(task.id(), task.await.unwrap());
+/// });
+/// ```
+///
+/// # Panics
+/// Outside of a task. The future given to `block_on` is not one.
+#[track_caller]
+pub fn id() -> Id {
+    match try_id() {
+        Some(id) => id,
+        None => {
+            panic!("`task::id` outside of a task: `spawn` what calls it, or use `task::try_id`")
+        }
+    }
+}
+
+/// The id of the task that is running, if one is.
+pub fn try_id() -> Option<Id> {
+    match current::task() {
+        0 => None,
+        id => Some(Id::from_bits(id)),
+    }
+}

@@ -1,0 +1,194 @@
+//! A group of tasks that are joined in the order in which they end.
+//!
+//! Each member carries a guard inside its future: when that is dropped, finished or not, the member's number
+//! goes into the group's list. So joining the next one costs the same with ten members as with ten thousand.
+
+use super::{AbortHandle, JoinError, JoinHandle};
+use crate::current;
+use crate::executor::About;
+use crate::runtime::expect_current;
+use pin_project_lite::pin_project;
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::future::poll_fn;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+/// A group of tasks. Dropping it aborts them all.
+///
+/// ```
+/// use waken::JoinSet;
+///
+/// waken::block_on(async {
+///     let mut set = JoinSet::new();
+///     for n in 1..=3 {
+///         set.spawn(async move { n });
+///     }
+///     let mut sum = 0;
+///     while let Some(n) = set.join_next().await {
+///         sum += n.unwrap();
+///     }
+///     assert_eq!(sum, 6);
+/// });
+/// ```
+pub struct JoinSet<T> {
+    /// By the order in which they were spawned.
+    members: HashMap<u64, JoinHandle<T>>,
+    spawned: u64,
+    ended: Arc<Mutex<Endings>>,
+}
+
+#[derive(Default)]
+struct Endings {
+    members: VecDeque<u64>,
+    waker: Option<Waker>,
+}
+
+fn lock(ended: &Mutex<Endings>) -> MutexGuard<'_, Endings> {
+    ended.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<T: 'static> JoinSet<T> {
+    /// An empty group.
+    pub fn new() -> JoinSet<T> {
+        JoinSet { members: HashMap::new(), spawned: 0, ended: Arc::default() }
+    }
+
+    /// Spawns a task as a member.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    #[track_caller]
+    pub fn spawn<F: Future<Output = T> + 'static>(&mut self, future: F) -> AbortHandle {
+        let about = About::of::<F>(None, Location::caller());
+        self.spawned += 1;
+        let last_words = LastWords { member: self.spawned, ended: self.ended.clone() };
+        let handle = expect_current("JoinSet::spawn").spawn(Member { future, last_words }, about);
+        let abort = handle.abort_handle();
+        self.members.insert(self.spawned, handle);
+        abort
+    }
+
+    /// Waits for the next member to end; `None` when there is none. Cancel safe.
+    pub async fn join_next(&mut self) -> Option<Result<T, JoinError>> {
+        poll_fn(|cx| self.poll_join_next(cx)).await
+    }
+
+    /// A member that has ended, if there is one.
+    pub fn try_join_next(&mut self) -> Option<Result<T, JoinError>> {
+        self.take_ended(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// [`join_next`](JoinSet::join_next), as a poll function. The last waker is woken.
+    pub fn poll_join_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, JoinError>>> {
+        if self.members.is_empty() {
+            return Poll::Ready(None);
+        }
+        ready!(current::poll_budget(cx));
+        let waker = cx.waker().clone();
+        let old = lock(&self.ended).waker.replace(waker);
+        drop(old);
+        match self.take_ended(cx) {
+            Some(result) => {
+                current::spend();
+                Poll::Ready(Some(result))
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    fn take_ended(&mut self, cx: &mut Context<'_>) -> Option<Result<T, JoinError>> {
+        loop {
+            let member = lock(&self.ended).members.pop_front()?;
+            let Some(handle) = self.members.get_mut(&member) else {
+                continue;
+            };
+            let Poll::Ready(result) = handle.poll_output(cx) else {
+                // Asked from inside a destructor of the member itself, which ends only after that.
+                lock(&self.ended).members.push_front(member);
+                return None;
+            };
+            self.members.remove(&member);
+            return Some(result);
+        }
+    }
+
+    /// Aborts every member. They stay members until they are joined.
+    pub fn abort_all(&mut self) {
+        self.members.values().for_each(JoinHandle::abort);
+    }
+
+    /// Aborts every member and waits until they have ended. A panic of one is dropped.
+    pub async fn shutdown(&mut self) {
+        self.abort_all();
+        while self.join_next().await.is_some() {}
+    }
+
+    /// Lets every member run on alone, and empties the group.
+    pub fn detach_all(&mut self) {
+        self.members.clear();
+        lock(&self.ended).members.clear();
+    }
+
+    /// How many members there are, ended ones that were not joined included.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there is no member.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+}
+
+impl<T> Drop for JoinSet<T> {
+    fn drop(&mut self) {
+        self.members.values().for_each(JoinHandle::abort);
+    }
+}
+
+impl<T: 'static> Default for JoinSet<T> {
+    fn default() -> JoinSet<T> {
+        JoinSet::new()
+    }
+}
+
+impl<T> fmt::Debug for JoinSet<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinSet").field("len", &self.members.len()).finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    struct Member<F> {
+        #[pin]
+        future: F,
+        // Declared last, so dropped last: by then the future is gone.
+        last_words: LastWords,
+    }
+}
+
+impl<F: Future> Future for Member<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().future.poll(cx)
+    }
+}
+
+struct LastWords {
+    member: u64,
+    ended: Arc<Mutex<Endings>>,
+}
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        let mut ended = lock(&self.ended);
+        ended.members.push_back(self.member);
+        let waker = ended.waker.take();
+        drop(ended);
+        waker.into_iter().for_each(Waker::wake);
+    }
+}

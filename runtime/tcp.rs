@@ -1,0 +1,14 @@
+//! TCP, by noun: the listener, the stream, its two halves, the socket that is neither yet, and addresses.
+
+mod addrs;
+mod halves;
+mod listener;
+mod options;
+mod socket;
+mod stream;
+
+pub use addrs::ToSocketAddrs;
+pub use halves::{OwnedReadHalf, OwnedWriteHalf};
+pub use listener::{AsyncTcpListener, Incoming};
+pub use socket::TcpSocket;
+pub use stream::AsyncTcpStream;

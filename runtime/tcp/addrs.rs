@@ -1,0 +1,141 @@
+//! What can be bound and connected to. A literal address is parsed on the spot; a name is looked up by std's
+//! `getaddrinfo`, which blocks, on a thread that is made for it and ends with it.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{self, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::thread;
+
+/// As [`std::net::ToSocketAddrs`], but a name does not block the loop while it is looked up.
+///
+/// `SocketAddr`, `("127.0.0.1", 80)`, `"localhost:80"`, `&[SocketAddr]`, and so on. Sealed.
+pub trait ToSocketAddrs: sealed::Sealed {}
+
+impl<T: sealed::Sealed + ?Sized> ToSocketAddrs for T {}
+
+/// Addresses, or a name that stands for some.
+#[derive(Debug)]
+pub enum Addresses {
+    Known(Vec<SocketAddr>),
+    Name(String, u16),
+    Invalid(&'static str),
+}
+
+mod sealed {
+    pub trait Sealed {
+        fn addresses(&self) -> super::Addresses;
+    }
+}
+
+impl Addresses {
+    pub(crate) async fn resolve(self) -> io::Result<Vec<SocketAddr>> {
+        match self {
+            Addresses::Known(addresses) => Ok(addresses),
+            Addresses::Invalid(why) => Err(io::Error::new(io::ErrorKind::InvalidInput, why)),
+            Addresses::Name(host, port) => look_up(host, port).await,
+        }
+    }
+}
+
+#[derive(Default)]
+struct LookUp {
+    result: Option<io::Result<Vec<SocketAddr>>>,
+    waker: Option<Waker>,
+}
+
+/// When the caller gives up, the thread goes on alone until the resolver lets it go.
+async fn look_up(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let shared: Arc<Mutex<LookUp>> = Arc::default();
+    let theirs = shared.clone();
+    let resolve = move || {
+        let result =
+            net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), port)).map(Vec::from_iter);
+        let mut look_up = lock(&theirs);
+        look_up.result = Some(result);
+        let waker = look_up.waker.take();
+        drop(look_up);
+        waker.into_iter().for_each(Waker::wake);
+    };
+    thread::Builder::new().name("waken-resolver".into()).spawn(resolve)?;
+    poll_fn(|cx| {
+        let waker = cx.waker().clone();
+        let mut look_up = lock(&shared);
+        match look_up.result.take() {
+            Some(result) => Poll::Ready(result),
+            None => {
+                let old = look_up.waker.replace(waker);
+                drop(look_up);
+                drop(old);
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
+fn lock(look_up: &Mutex<LookUp>) -> MutexGuard<'_, LookUp> {
+    look_up.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What std converts without looking anything up.
+macro_rules! known {
+    ($($address:ty),*) => {$(
+        impl sealed::Sealed for $address {
+            fn addresses(&self) -> Addresses {
+                Addresses::Known(vec![SocketAddr::from(*self)])
+            }
+        }
+    )*};
+}
+
+known!(SocketAddr, SocketAddrV4, SocketAddrV6, (IpAddr, u16), (Ipv4Addr, u16), (Ipv6Addr, u16));
+
+impl sealed::Sealed for [SocketAddr] {
+    fn addresses(&self) -> Addresses {
+        Addresses::Known(self.to_vec())
+    }
+}
+
+impl sealed::Sealed for (&str, u16) {
+    fn addresses(&self) -> Addresses {
+        match self.0.parse::<IpAddr>() {
+            Ok(ip) => Addresses::Known(vec![SocketAddr::new(ip, self.1)]),
+            Err(_) => Addresses::Name(self.0.to_owned(), self.1),
+        }
+    }
+}
+
+impl sealed::Sealed for (String, u16) {
+    fn addresses(&self) -> Addresses {
+        (self.0.as_str(), self.1).addresses()
+    }
+}
+
+impl sealed::Sealed for str {
+    fn addresses(&self) -> Addresses {
+        if let Ok(address) = self.parse() {
+            return Addresses::Known(vec![address]);
+        }
+        match self.rsplit_once(':').map(|(host, port)| (host, port.parse())) {
+            Some((host, Ok(port))) => Addresses::Name(host.to_owned(), port),
+            Some((_, Err(_))) => {
+                Addresses::Invalid("the port after the `:` is not a number up to 65535")
+            }
+            None => Addresses::Invalid("an address is `host:port`, and this has no `:port`"),
+        }
+    }
+}
+
+impl sealed::Sealed for String {
+    fn addresses(&self) -> Addresses {
+        self.as_str().addresses()
+    }
+}
+
+impl<T: sealed::Sealed + ?Sized> sealed::Sealed for &T {
+    fn addresses(&self) -> Addresses {
+        (**self).addresses()
+    }
+}

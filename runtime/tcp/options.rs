@@ -1,0 +1,147 @@
+//! What a stream shares with `std::net::TcpStream`: its options, its addresses, and the way there and back.
+
+use super::{AsyncTcpStream, OwnedReadHalf, OwnedWriteHalf};
+use std::fmt;
+use std::io;
+use std::net::{self, Shutdown, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+impl AsyncTcpStream {
+    fn std(&self) -> &net::TcpStream {
+        self.inner.get_ref()
+    }
+
+    /// Shuts down reading, writing, or both, as [`std::net::TcpStream::shutdown`] does.
+    ///
+    /// After `Shutdown::Read` the kernel still delivers what the peer sends later: an end of file is not final then.
+    ///
+    /// # Errors
+    /// `NotConnected` when the peer has reset the connection.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.std().shutdown(how)
+    }
+
+    /// The address of this side.
+    ///
+    /// # Errors
+    /// See getsockname(2).
+    #[doc(alias = "getsockname")]
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.std().local_addr()
+    }
+
+    /// The address of the other side.
+    ///
+    /// # Errors
+    /// `NotConnected` when the peer has reset the connection.
+    #[doc(alias = "getpeername")]
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.std().peer_addr()
+    }
+
+    /// Whether small writes are sent at once. Off in a new stream, as in the kernel.
+    ///
+    /// # Errors
+    /// See getsockopt(2).
+    #[doc(alias = "TCP_NODELAY")]
+    pub fn nodelay(&self) -> io::Result<bool> {
+        self.std().nodelay()
+    }
+
+    /// Sends small writes at once (`true`), instead of waiting for the peer to acknowledge the last ones.
+    ///
+    /// # Errors
+    /// See setsockopt(2).
+    #[doc(alias = "TCP_NODELAY")]
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.std().set_nodelay(nodelay)
+    }
+
+    /// How many hops a packet may take.
+    ///
+    /// # Errors
+    /// See getsockopt(2).
+    #[doc(alias = "IP_TTL")]
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.std().ttl()
+    }
+
+    /// Sets how many hops a packet may take.
+    ///
+    /// # Errors
+    /// See setsockopt(2).
+    #[doc(alias = "IP_TTL")]
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.std().set_ttl(ttl)
+    }
+
+    /// Takes the socket's pending error, which is gone then: the next operation does not see it.
+    ///
+    /// # Errors
+    /// See getsockopt(2).
+    #[doc(alias = "SO_ERROR")]
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.std().take_error()
+    }
+
+    /// Two halves that own the stream together, for two tasks. Borrowing is cheaper: two `&AsyncTcpStream` can do all
+    /// that two halves can. Dropping the write half shuts down writing.
+    pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
+        super::halves::split(self)
+    }
+
+    /// Takes the socket out of the runtime, for another thread or another library. It stays non-blocking.
+    pub fn into_std(self) -> net::TcpStream {
+        self.inner.into_inner()
+    }
+}
+
+impl TryFrom<net::TcpStream> for AsyncTcpStream {
+    type Error = io::Error;
+
+    /// Registers the socket with the current runtime and makes it non-blocking, for all its duplicates.
+    fn try_from(stream: net::TcpStream) -> io::Result<AsyncTcpStream> {
+        stream.set_nonblocking(true)?;
+        AsyncTcpStream::new(stream)
+    }
+}
+
+impl TryFrom<OwnedFd> for AsyncTcpStream {
+    type Error = io::Error;
+
+    /// `fd` is to be a connected TCP socket.
+    fn try_from(fd: OwnedFd) -> io::Result<AsyncTcpStream> {
+        net::TcpStream::from(fd).try_into()
+    }
+}
+
+impl From<AsyncTcpStream> for OwnedFd {
+    fn from(stream: AsyncTcpStream) -> OwnedFd {
+        stream.into_std().into()
+    }
+}
+
+impl AsFd for AsyncTcpStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.std().as_fd()
+    }
+}
+
+impl AsRawFd for AsyncTcpStream {
+    fn as_raw_fd(&self) -> RawFd {
+        self.std().as_raw_fd()
+    }
+}
+
+impl fmt::Debug for AsyncTcpStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("AsyncTcpStream");
+        if let Ok(addr) = self.local_addr() {
+            f.field("addr", &addr);
+        }
+        if let Ok(peer) = self.peer_addr() {
+            f.field("peer", &peer);
+        }
+        f.field("fd", &self.as_raw_fd()).finish()
+    }
+}

@@ -1,0 +1,432 @@
+//! The stream: reading, writing, and waiting for either. What is std's own about it is in `options.rs`.
+
+use super::{TcpSocket, ToSocketAddrs};
+use crate::fd::{Interest, Ready, Registered, retry};
+use crate::source::{Direction, Source};
+use crate::sys;
+use futures_io::{AsyncRead, AsyncWrite};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{self, Shutdown};
+use std::os::fd::AsRawFd;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// A TCP connection.
+///
+/// Everything is done through `&self`, as `std` implements `Read for &TcpStream`: one task can read while another
+/// writes, with no split. [`AsyncRead`] and [`AsyncWrite`] are implemented for the type and for references to it.
+///
+/// Any number of tasks may wait in one direction, and all are woken; who reads first gets the bytes. Dropping it
+/// closes the connection; if received bytes are left unread, the kernel tells the peer by a reset, which can
+/// cost it the last bytes we sent: [`shutdown`](AsyncTcpStream::shutdown) and read to the end to avoid that.
+///
+/// It is `Send + Sync`, and works on its own runtime's thread: elsewhere, and after the runtime's end, every operation is an
+/// error that says so. To move a connection to another thread, take it out by [`into_std`](AsyncTcpStream::into_std).
+///
+/// ```
+/// use waken::{AsyncTcpListener, AsyncTcpStream};
+///
+/// waken::block_on(async {
+///     let listener = AsyncTcpListener::bind("127.0.0.1:0").await?;
+///     let client = AsyncTcpStream::connect(listener.local_addr()?).await?;
+///     let (server, _peer) = listener.accept().await?;
+///
+///     client.write_all(b"hello").await?;
+///     let mut buf = [0; 5];
+///     server.read_exact(&mut buf).await?;
+///     assert_eq!(&buf, b"hello");
+///     std::io::Result::Ok(())
+/// }).unwrap();
+/// ```
+pub struct AsyncTcpStream {
+    pub(super) inner: Registered<net::TcpStream>,
+}
+
+/// What one read does: the call, and the end of readiness if it was short.
+#[inline]
+fn recv(stream: &net::TcpStream, source: &Source, buf: &mut [u8]) -> io::Result<usize> {
+    let n = sys::recv(stream.as_raw_fd(), buf)?;
+    // The kernel moves at most 2^31 - 4096 bytes at once, read(2): such a count proves nothing.
+    if n < buf.len() && n < 0x7fff_f000 {
+        source.short_read();
+    }
+    Ok(n)
+}
+
+fn recv_vectored(
+    stream: &net::TcpStream,
+    source: &Source,
+    bufs: &mut [IoSliceMut<'_>],
+) -> io::Result<usize> {
+    let n = sys::recv_vectored(stream.as_raw_fd(), bufs)?;
+    // Only the first 1,024 buffers were offered, so look at what is certain: the first was not filled.
+    if bufs.first().is_some_and(|first| n < first.len()) && n < 0x7fff_f000 {
+        source.short_read();
+    }
+    Ok(n)
+}
+
+impl AsyncTcpStream {
+    pub(super) fn new(stream: net::TcpStream) -> io::Result<AsyncTcpStream> {
+        Ok(AsyncTcpStream { inner: Registered::new(stream)? })
+    }
+
+    /// Connects to `addr`; of several addresses to the first that answers.
+    ///
+    /// Cancel safe: a connection that is given up is closed.
+    ///
+    /// # Errors
+    /// The last address's error, see connect(2); outside of a runtime.
+    #[track_caller]
+    pub fn connect<A: ToSocketAddrs>(addr: A) -> impl Future<Output = io::Result<AsyncTcpStream>> {
+        let (addresses, at) = (addr.addresses(), Location::caller());
+        async move {
+            let mut result = Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "there is no address to connect to",
+            ));
+            for address in addresses.resolve().await? {
+                result = TcpSocket::like(&address)?.connect_from(address, at).await;
+                if result.is_ok() {
+                    break;
+                }
+            }
+            result
+        }
+    }
+
+    /// Reads what is there, and waits if nothing is. `Ok(0)` is the end of the stream, or an empty `buf`.
+    ///
+    /// Cancel safe: a read that is dropped before it is ready has taken nothing.
+    ///
+    /// # Errors
+    /// See recv(2): `ConnectionReset` is the usual one.
+    #[doc(alias = "recv")]
+    #[inline]
+    #[track_caller]
+    pub fn read(&self, buf: &mut [u8]) -> impl Future<Output = io::Result<usize>> {
+        let at = Some(Location::caller());
+        let empty = buf.is_empty();
+        self.inner
+            .io(Direction::Read, at, move |stream, source| recv(stream, source, buf).map(Some))
+            .at_once(empty, 0)
+    }
+
+    /// Fills `buf`.
+    ///
+    /// Not cancel safe: what was read before the drop is in `buf`, and nobody knows how much it is.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the stream ends first; see recv(2).
+    #[inline]
+    #[track_caller]
+    pub fn read_exact(&self, buf: &mut [u8]) -> impl Future<Output = io::Result<()>> {
+        let (mut filled, at) = (0, Some(Location::caller()));
+        let empty = buf.is_empty();
+        let operation = move |stream: &net::TcpStream, source: &Source| {
+            match recv(stream, source, &mut buf[filled..])? {
+                0 => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        "the stream ended before the buffer was full",
+                    ));
+                }
+                n => filled += n,
+            }
+            Ok((filled == buf.len()).then_some(()))
+        };
+        self.inner.io(Direction::Read, at, operation).at_once(empty, ())
+    }
+
+    /// [`read`](AsyncTcpStream::read) into several buffers, the first first. Of more than 1,024 (`IOV_MAX`) the first 1,024 are used.
+    #[doc(alias = "readv")]
+    #[track_caller]
+    pub fn read_vectored(
+        &self,
+        bufs: &mut [IoSliceMut<'_>],
+    ) -> impl Future<Output = io::Result<usize>> {
+        let at = Some(Location::caller());
+        let empty = bufs.iter().all(|buf| buf.is_empty());
+        let operation = move |stream: &net::TcpStream, source: &Source| {
+            recv_vectored(stream, source, bufs).map(Some)
+        };
+        self.inner.io(Direction::Read, at, operation).at_once(empty, 0)
+    }
+
+    /// Writes as much of `buf` as there is room for, and waits if there is none.
+    ///
+    /// Cancel safe: a write that is dropped before it is ready has written nothing.
+    ///
+    /// # Errors
+    /// See send(2): `BrokenPipe` and `ConnectionReset` are the usual ones. Never the signal `SIGPIPE`.
+    #[doc(alias = "send")]
+    #[inline]
+    #[track_caller]
+    pub fn write(&self, buf: &[u8]) -> impl Future<Output = io::Result<usize>> {
+        let at = Some(Location::caller());
+        let empty = buf.is_empty();
+        let operation =
+            move |stream: &net::TcpStream, _: &Source| sys::send(stream.as_raw_fd(), buf).map(Some);
+        self.inner.io(Direction::Write, at, operation).at_once(empty, 0)
+    }
+
+    /// Writes all of `buf`.
+    ///
+    /// Not cancel safe: some of `buf` may be written before the drop, and nobody knows how much it was.
+    ///
+    /// # Errors
+    /// As [`write`](AsyncTcpStream::write).
+    #[inline]
+    #[track_caller]
+    pub fn write_all(&self, buf: &[u8]) -> impl Future<Output = io::Result<()>> {
+        let (mut rest, at) = (buf, Some(Location::caller()));
+        let operation = move |stream: &net::TcpStream, _: &Source| {
+            let n = sys::send(stream.as_raw_fd(), rest)?;
+            rest = &rest[n..];
+            Ok(rest.is_empty().then_some(()))
+        };
+        self.inner.io(Direction::Write, at, operation).at_once(buf.is_empty(), ())
+    }
+
+    /// [`write`](AsyncTcpStream::write) from several buffers, the first first. Of more than 1,024 (`IOV_MAX`) the first 1,024 are used.
+    #[doc(alias = "writev")]
+    #[track_caller]
+    pub fn write_vectored(&self, bufs: &[IoSlice<'_>]) -> impl Future<Output = io::Result<usize>> {
+        let at = Some(Location::caller());
+        let empty = bufs.iter().all(|buf| buf.is_empty());
+        let operation = move |stream: &net::TcpStream, _: &Source| {
+            sys::send_vectored(stream.as_raw_fd(), bufs).map(Some)
+        };
+        self.inner.io(Direction::Write, at, operation).at_once(empty, 0)
+    }
+
+    /// As [`read`](AsyncTcpStream::read), but the bytes stay to be read again. Cancel safe.
+    #[track_caller]
+    pub fn peek(&self, buf: &mut [u8]) -> impl Future<Output = io::Result<usize>> {
+        let at = Some(Location::caller());
+        let empty = buf.is_empty();
+        let operation =
+            move |stream: &net::TcpStream, _: &Source| sys::peek(stream.as_raw_fd(), buf).map(Some);
+        self.inner.io(Direction::Read, at, operation).at_once(empty, 0)
+    }
+
+    /// Waits until there may be something to read, an end or an error included. Takes nothing, so an idle
+    /// connection needs no buffer: wait here, then [`try_read`](AsyncTcpStream::try_read) into one that all share.
+    ///
+    /// Cancel safe. A hint: on a new stream it is ready at once.
+    ///
+    /// ```
+    /// # use waken::{AsyncTcpListener, AsyncTcpStream};
+    /// # waken::block_on(async {
+    /// # let listener = AsyncTcpListener::bind("127.0.0.1:0").await?;
+    /// # let client = AsyncTcpStream::connect(listener.local_addr()?).await?;
+    /// # let stream = listener.accept().await?.0;
+    /// # client.write_all(b"x").await?;
+    /// let mut shared = [0; 4096];
+    /// let n = loop {
+    ///     stream.readable().await?;
+    ///     match stream.try_read(&mut shared) {
+    ///         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
+    ///         result => break result?,
+    ///     }
+    /// };
+    /// # assert_eq!(n, 1);
+    /// # std::io::Result::Ok(())
+    /// # }).unwrap();
+    /// ```
+    #[track_caller]
+    pub fn readable(&self) -> impl Future<Output = io::Result<()>> {
+        self.inner.ready(Interest::READABLE, Some(Location::caller()), |_| ())
+    }
+
+    /// Waits until there may be room to write. Cancel safe. A hint: on a new stream it is ready at once.
+    #[track_caller]
+    pub fn writable(&self) -> impl Future<Output = io::Result<()>> {
+        self.inner.ready(Interest::WRITABLE, Some(Location::caller()), |_| ())
+    }
+
+    /// Waits until the stream may be ready for something of `interest`, and says for what. Cancel safe.
+    #[track_caller]
+    pub fn ready(&self, interest: Interest) -> impl Future<Output = io::Result<Ready>> {
+        self.inner.ready(interest, Some(Location::caller()), |ready| ready)
+    }
+
+    /// One read that does not wait.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is there; see [`read`](AsyncTcpStream::read).
+    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        self.inner.try_io(Interest::READABLE, |stream, source| retry(|| recv(stream, source, buf)))
+    }
+
+    /// One write that does not wait.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is no room; see [`write`](AsyncTcpStream::write).
+    pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        self.inner
+            .try_io(Interest::WRITABLE, |stream, _| retry(|| sys::send(stream.as_raw_fd(), buf)))
+    }
+
+    /// Runs `operation`, a call of your own on the socket, and remembers it when that says `WouldBlock`, so that the
+    /// next [`ready`](AsyncTcpStream::ready) waits.
+    ///
+    /// # Errors
+    /// Those of `operation`.
+    pub fn try_io<R>(
+        &self,
+        interest: Interest,
+        operation: impl FnOnce(&net::TcpStream) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.inner.try_io(interest, |stream, _| operation(stream))
+    }
+
+    /// Runs `operation`, a call of your own on the socket, until it says something other than `WouldBlock`, and
+    /// waits for `interest` in between. Cancel safe if `operation` is.
+    ///
+    /// # Errors
+    /// Those of `operation`.
+    ///
+    /// ```
+    /// # use waken::{AsyncTcpListener, AsyncTcpStream, io::Interest};
+    /// # waken::block_on(async {
+    /// # let listener = AsyncTcpListener::bind("127.0.0.1:0").await?;
+    /// # let client = AsyncTcpStream::connect(listener.local_addr()?).await?;
+    /// # let stream = listener.accept().await?.0;
+    /// # client.write_all(b"x").await?;
+    /// use std::io::Read;
+    /// let mut buf = [0; 16];
+    /// let n = stream.async_io(Interest::READABLE, |mut socket| socket.read(&mut buf)).await?;
+    /// # assert_eq!(n, 1);
+    /// # std::io::Result::Ok(())
+    /// # }).unwrap();
+    /// ```
+    #[track_caller]
+    pub fn async_io<R>(
+        &self,
+        interest: Interest,
+        operation: impl FnMut(&net::TcpStream) -> io::Result<R>,
+    ) -> impl Future<Output = io::Result<R>> {
+        self.inner.async_io(interest, Some(Location::caller()), operation)
+    }
+}
+
+impl AsyncRead for &AsyncTcpStream {
+    #[inline]
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        self.inner.poll_io_kept(cx, Direction::Read, |stream, source| recv(stream, source, buf))
+    }
+
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if bufs.iter().all(|buf| buf.is_empty()) {
+            return Poll::Ready(Ok(0));
+        }
+        self.inner
+            .poll_io_kept(cx, Direction::Read, |stream, source| recv_vectored(stream, source, bufs))
+    }
+}
+
+impl AsyncWrite for &AsyncTcpStream {
+    #[inline]
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        self.inner
+            .poll_io_kept(cx, Direction::Write, |stream, _| sys::send(stream.as_raw_fd(), buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if bufs.iter().all(|buf| buf.is_empty()) {
+            return Poll::Ready(Ok(0));
+        }
+        self.inner.poll_io_kept(cx, Direction::Write, |stream, _| {
+            sys::send_vectored(stream.as_raw_fd(), bufs)
+        })
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Nothing is held back here: what was written is the kernel's.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(match self.shutdown(Shutdown::Write) {
+            // Closed already, by a reset of the peer: that is what was asked for.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            result => result,
+        })
+    }
+}
+
+impl AsyncRead for AsyncTcpStream {
+    #[inline]
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_read(cx, buf)
+    }
+
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_read_vectored(cx, bufs)
+    }
+}
+
+impl AsyncWrite for AsyncTcpStream {
+    #[inline]
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_write_vectored(cx, bufs)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut &*self).poll_flush(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut &*self).poll_close(cx)
+    }
+}

@@ -1,0 +1,382 @@
+//! `sleep`, `timeout`, `interval`: the clock, as futures.
+//!
+//! A timer here is a deadline and, once it waits, a key: plain data, so these futures are `Send + Sync`. They
+//! register with the runtime that first polls them, and are taken out when they are dropped.
+
+use crate::current;
+use crate::runtime::{at_home, current_inner};
+use crate::slab::Key;
+use futures_core::Stream;
+use pin_project_lite::pin_project;
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+/// The runtime's clock: `CLOCK_MONOTONIC`, as [`Instant`] is.
+///
+/// ```
+/// assert!(waken::time::now() <= std::time::Instant::now());
+/// ```
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Waits for `duration`, counted from this call. `Duration::MAX`, and whatever else no `Instant` can hold, is never.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// waken::block_on(async {
+///     let start = Instant::now();
+///     waken::time::sleep(Duration::from_millis(5)).await;
+///     assert!(start.elapsed() >= Duration::from_millis(5));
+/// });
+/// ```
+#[track_caller]
+pub fn sleep(duration: Duration) -> Sleep {
+    Sleep::new(Instant::now().checked_add(duration))
+}
+
+/// Waits until `deadline`. Ready at its first poll when that has passed.
+///
+/// ```
+/// waken::block_on(waken::time::sleep_until(std::time::Instant::now()));
+/// ```
+#[track_caller]
+pub fn sleep_until(deadline: Instant) -> Sleep {
+    Sleep::new(Some(deadline))
+}
+
+/// See [`sleep`] and [`sleep_until`].
+///
+/// Never ready before its deadline; sleeps with one deadline are ready in the order in which they were first
+/// polled. Dropping it cancels it. It may be reset, and awaited again, also after it was ready: then it is ready at
+/// once until it is reset.
+///
+/// # Panics
+/// When it has to wait and is polled outside of a runtime.
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Sleep {
+    /// `None`: never.
+    deadline: Option<Instant>,
+    timer: Option<Timer>,
+    at: &'static Location<'static>,
+}
+
+/// Where a waiting sleep is registered.
+#[derive(Clone, Copy)]
+struct Timer {
+    runtime: u16,
+    key: Key,
+}
+
+impl Sleep {
+    #[track_caller]
+    fn new(deadline: Option<Instant>) -> Sleep {
+        Sleep { deadline, timer: None, at: Location::caller() }
+    }
+
+    /// When it will be ready; `None` for never.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Whether the deadline has passed.
+    pub fn is_elapsed(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// Moves the deadline, and keeps who waits. Moving it later costs next to nothing, so an idle timeout can do
+    /// it at every request.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// waken::block_on(async {
+    ///     let mut sleep = waken::time::sleep(Duration::MAX);
+    ///     sleep.reset(Instant::now() + Duration::from_millis(1));
+    ///     sleep.await;
+    /// });
+    /// ```
+    pub fn reset(&mut self, deadline: Instant) {
+        self.deadline = Some(deadline);
+        let Some(Timer { runtime, key }) = self.timer else {
+            return;
+        };
+        match current_inner() {
+            // When it has fired already, the next poll sees the new deadline and registers again.
+            Some(inner) if inner.id() == runtime => {
+                if !inner.timers().reset(key, deadline) {
+                    self.timer = None;
+                }
+            }
+            _ => at_home(runtime, move |inner| {
+                // When it has fired there is nothing to move: the next poll registers again.
+                let _fired = inner.timers().reset(key, deadline);
+            }),
+        }
+    }
+
+    /// `poll`, free of budget.
+    fn poll_elapsed(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.deadline else {
+            return Poll::Pending;
+        };
+        let inner = current_inner();
+        if let (Some(timer), Some(inner)) = (self.timer, &inner) {
+            if timer.runtime == inner.id() && inner.timers().is_waiting(timer.key, cx.waker()) {
+                return Poll::Pending;
+            }
+        }
+        // Not registered; or fired; or registered with a runtime that is not this one.
+        self.cancel();
+        if deadline <= Instant::now() {
+            return Poll::Ready(());
+        }
+        let Some(inner) = inner else {
+            panic!(
+                "a sleep has to wait, but there is no runtime: await it inside `waken::block_on(async {{ … }})`"
+            )
+        };
+        let waker = cx.waker().clone();
+        let key = inner.timers().insert(deadline, waker, self.at);
+        self.timer = Some(Timer { runtime: inner.id(), key });
+        Poll::Pending
+    }
+
+    fn cancel(&mut self) {
+        if let Some(Timer { runtime, key }) = self.timer.take() {
+            at_home(runtime, move |inner| drop(inner.timers().remove(key)));
+        }
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(current::poll_budget(cx));
+        ready!(self.poll_elapsed(cx));
+        current::spend();
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sleep").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+/// Gives `future` at most `duration`.
+///
+/// The future is polled first: one that is ready wins, also at zero. Then the deadline is looked at, whatever
+/// is left of the task's budget. When the time is up the future is still there, in the [`Timeout`], and
+/// is dropped with that.
+///
+/// # Errors
+/// [`Elapsed`], when the time is up.
+///
+/// ```
+/// use std::time::Duration;
+/// waken::block_on(async {
+///     let never = std::future::pending::<()>();
+///     assert!(waken::time::timeout(Duration::from_millis(1), never).await.is_err());
+///     assert_eq!(waken::time::timeout(Duration::ZERO, async { 1 }).await, Ok(1));
+/// });
+/// ```
+#[track_caller]
+pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoFuture> {
+    Timeout { future: future.into_future(), sleep: sleep(duration) }
+}
+
+/// Gives `future` until `deadline`. See [`timeout`].
+#[track_caller]
+pub fn timeout_at<F: IntoFuture>(deadline: Instant, future: F) -> Timeout<F::IntoFuture> {
+    Timeout { future: future.into_future(), sleep: sleep_until(deadline) }
+}
+
+pin_project! {
+    /// See [`timeout`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless they are awaited"]
+    pub struct Timeout<F> {
+        #[pin]
+        future: F,
+        sleep: Sleep,
+    }
+}
+
+impl<F> Timeout<F> {
+    /// The future, and no time limit any more.
+    pub fn into_inner(self) -> F {
+        self.future
+    }
+}
+
+impl<F: Future> Future for Timeout<F> {
+    type Output = Result<F::Output, Elapsed>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.future.poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        ready!(this.sleep.poll_elapsed(cx));
+        current::spend();
+        Poll::Ready(Err(Elapsed(())))
+    }
+}
+
+/// The time was up first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elapsed(());
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the time was up before the future was ready")
+    }
+}
+
+impl std::error::Error for Elapsed {}
+
+impl From<Elapsed> for io::Error {
+    fn from(elapsed: Elapsed) -> io::Error {
+        io::Error::new(io::ErrorKind::TimedOut, elapsed)
+    }
+}
+
+/// Ticks every `period`, for the first time at once.
+///
+/// # Panics
+/// When `period` is zero.
+///
+/// ```
+/// use std::time::Duration;
+/// waken::block_on(async {
+///     let mut interval = waken::time::interval(Duration::from_millis(2));
+///     let first = interval.tick().await;
+///     let second = interval.tick().await;
+///     assert_eq!(second - first, Duration::from_millis(2));
+/// });
+/// ```
+#[track_caller]
+pub fn interval(period: Duration) -> Interval {
+    interval_at(Instant::now(), period)
+}
+
+/// Ticks at `start`, and every `period` after it.
+///
+/// # Panics
+/// When `period` is zero.
+#[track_caller]
+pub fn interval_at(start: Instant, period: Duration) -> Interval {
+    assert!(
+        !period.is_zero(),
+        "an interval of zero would tick for ever in one instant: use `yield_now`"
+    );
+    Interval { sleep: sleep_until(start), period, behavior: MissedTickBehavior::default() }
+}
+
+/// See [`interval`]. Also a [`Stream`] that never ends.
+#[derive(Debug)]
+pub struct Interval {
+    sleep: Sleep,
+    period: Duration,
+    behavior: MissedTickBehavior,
+}
+
+impl Interval {
+    /// Waits for the next tick, and returns when it was due. Cancel safe.
+    pub async fn tick(&mut self) -> Instant {
+        poll_fn(|cx| self.poll_tick(cx)).await
+    }
+
+    /// [`tick`](Interval::tick), as a poll function. The last waker is woken.
+    pub fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
+        ready!(Pin::new(&mut self.sleep).poll(cx));
+        let now = Instant::now();
+        // Ready, so there is a deadline.
+        let due = self.sleep.deadline.unwrap_or(now);
+        self.set(self.behavior.next(due, now, self.period));
+        Poll::Ready(due)
+    }
+
+    /// The next tick is one period from now.
+    pub fn reset(&mut self) {
+        self.set(Instant::now().checked_add(self.period));
+    }
+
+    /// The time between two ticks.
+    pub fn period(&self) -> Duration {
+        self.period
+    }
+
+    /// What happens when ticks were missed.
+    pub fn missed_tick_behavior(&self) -> MissedTickBehavior {
+        self.behavior
+    }
+
+    /// Sets what happens when ticks were missed.
+    pub fn set_missed_tick_behavior(&mut self, behavior: MissedTickBehavior) {
+        self.behavior = behavior;
+    }
+
+    fn set(&mut self, deadline: Option<Instant>) {
+        match deadline {
+            Some(deadline) => self.sleep.reset(deadline),
+            None => {
+                self.sleep.cancel();
+                self.sleep.deadline = None;
+            }
+        }
+    }
+}
+
+impl Stream for Interval {
+    type Item = Instant;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Instant>> {
+        self.poll_tick(cx).map(Some)
+    }
+}
+
+/// What an [`Interval`] does when it is asked for a tick so late that more are due.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MissedTickBehavior {
+    /// All of them come, one right after the other, until the interval has caught up.
+    #[default]
+    Burst,
+    /// The next one comes a period after the late one.
+    Delay,
+    /// The missed ones are left out; the next one comes when it would have come anyway.
+    Skip,
+}
+
+impl MissedTickBehavior {
+    fn next(self, due: Instant, now: Instant, period: Duration) -> Option<Instant> {
+        match self {
+            MissedTickBehavior::Burst => due.checked_add(period),
+            MissedTickBehavior::Delay if now.saturating_duration_since(due) < period => {
+                due.checked_add(period)
+            }
+            MissedTickBehavior::Delay => now.checked_add(period),
+            MissedTickBehavior::Skip => {
+                let missed = now.saturating_duration_since(due).as_nanos() / period.as_nanos();
+                let ahead = (missed + 1).checked_mul(period.as_nanos())?;
+                due.checked_add(Duration::new(
+                    (ahead / 1_000_000_000).try_into().ok()?,
+                    (ahead % 1_000_000_000) as u32,
+                ))
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! A waker is a number. The packing, the vtable behind it, and the way a number goes home.
+//!
+//! ```text
+//!  63         48 47         32 31                     0
+//! ┌─────────────┬─────────────┬────────────────────────┐
+//! │   runtime   │ generation  │       task index       │   = Waker::data
+//! └─────────────┴─────────────┴────────────────────────┘
+//! ```
+//!
+//! Nothing is behind the number: a clone copies it, a drop does nothing, nobody can keep a task
+//! alive by it or reach into one. A wake on the runtime's own thread is a flag and a push; from
+//! anywhere else it is a letter. There is no way to tell a *late* wake from a good one once 65,536
+//! tasks have had the same index; it costs its task a poll too many, which the contract allows.
+
+use crate::current::{self, ROOT};
+use crate::mailbox::Mailbox;
+use crate::sys::{self, NumberTable, WakeNumber};
+use std::collections::BTreeMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::Waker;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Number(u64);
+
+impl Number {
+    pub(crate) fn of_task(runtime: u16, index: u32, generation: u16) -> Number {
+        Number((runtime as u64) << 48 | (generation as u64) << 32 | index as u64)
+    }
+
+    pub(crate) fn of_root(runtime: u16) -> Number {
+        Number::of_task(runtime, ROOT, 0)
+    }
+
+    pub(crate) fn from_bits(bits: u64) -> Number {
+        Number(bits)
+    }
+
+    /// The number behind `waker`, if it is one of ours.
+    #[inline]
+    pub(crate) fn behind(waker: &Waker) -> Option<Number> {
+        TABLE.number_of(waker).map(Number)
+    }
+
+    pub(crate) fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn runtime(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+
+    pub(crate) fn generation(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+
+    pub(crate) fn index(self) -> u32 {
+        self.0 as u32
+    }
+
+    pub(crate) fn waker(self) -> Waker {
+        sys::number_waker::<Task>(self.0)
+    }
+
+    /// Makes the task ready: at once on its own thread, by letter from elsewhere.
+    #[inline]
+    pub(crate) fn wake(self) {
+        if self.runtime() == current::runtime() {
+            current::schedule(self.index(), self.generation());
+        } else if let Some(mailbox) = mailbox_of(self.runtime()) {
+            mailbox.wake(self.0);
+        }
+    }
+}
+
+/// The one kind of waker there is.
+enum Task {}
+
+/// One `static`, never a constant: `Waker::will_wake` compares its address.
+static TABLE: NumberTable<Task> = NumberTable::new();
+
+impl WakeNumber for Task {
+    fn table() -> &'static NumberTable<Task> {
+        &TABLE
+    }
+
+    fn wake(number: u64) {
+        Number(number).wake();
+    }
+}
+
+/// Wakes somebody's waker. A foreign one may panic; the others of its batch must not suffer.
+pub(crate) fn wake_contained(waker: Waker) {
+    match Number::behind(&waker) {
+        Some(number) => number.wake(),
+        None => contain(|| waker.wake()),
+    }
+}
+
+/// Runs code of the user's for which nobody waits: a destructor, a foreign waker. The panic hook
+/// has printed the panic; here it ends. A payload that panics in its own destructor is leaked.
+pub(crate) fn contain(code: impl FnOnce()) {
+    let Err(payload) = catch_unwind(AssertUnwindSafe(code)) else {
+        return;
+    };
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(second);
+    }
+}
+
+// ---- the registry: runtime id → mailbox -------------------------------------------------------
+
+/// The living runtimes of this process. Ids are handed out in order and come round late, so a wake
+/// that is long overdue seldom meets a namesake; one that does is a spurious poll there.
+struct Registry {
+    last: u16,
+    mailboxes: BTreeMap<u16, Arc<Mailbox>>,
+}
+
+static REGISTRY: RwLock<Registry> = RwLock::new(Registry { last: 0, mailboxes: BTreeMap::new() });
+
+/// Gives a new runtime its id. 0 is nobody's.
+pub(crate) fn register(mailbox: &Arc<Mailbox>) -> io::Result<u16> {
+    let mut registry = REGISTRY.write().unwrap_or_else(PoisonError::into_inner);
+    if registry.mailboxes.len() == u16::MAX as usize {
+        return Err(io::Error::other(
+            "waken: 65,535 runtimes are alive in this process, and a waker has no room for more",
+        ));
+    }
+    let mut id = registry.last;
+    loop {
+        id = id.wrapping_add(1);
+        if id != 0 && !registry.mailboxes.contains_key(&id) {
+            break;
+        }
+    }
+    registry.last = id;
+    registry.mailboxes.insert(id, mailbox.clone());
+    Ok(id)
+}
+
+pub(crate) fn unregister(id: u16) {
+    let _mailbox = REGISTRY.write().unwrap_or_else(PoisonError::into_inner).mailboxes.remove(&id);
+}
+
+pub(crate) fn mailbox_of(id: u16) -> Option<Arc<Mailbox>> {
+    REGISTRY.read().unwrap_or_else(PoisonError::into_inner).mailboxes.get(&id).cloned()
+}

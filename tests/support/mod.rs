@@ -1,0 +1,102 @@
+//! What the tests share: a watchdog, a process of one's own, and measures of what was used.
+#![allow(dead_code)] // Each test file uses some of it.
+
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Runs `test`, and ends the whole process, with the reason, if it takes longer than `seconds`.
+pub fn watched<R>(seconds: u64, test: impl FnOnce() -> R) -> R {
+    let name = thread::current().name().unwrap_or("a test").to_owned();
+    let (done, watch) = mpsc::channel::<()>();
+    thread::spawn(move || {
+        if watch.recv_timeout(Duration::from_secs(seconds)) == Err(mpsc::RecvTimeoutError::Timeout)
+        {
+            eprintln!("\nwatchdog: `{name}` hangs after {seconds} s");
+            std::process::abort();
+        }
+    });
+    let result = test();
+    drop(done);
+    result
+}
+
+/// Runs the body of the test called `name` (as libtest spells it) in a process of its own, for what
+/// concerns a whole process: its descriptors, its limits, its death. Watched as well.
+pub fn alone(name: &str, seconds: u64, body: impl FnOnce()) {
+    const VARIABLE: &str = "WAKEN_TEST_ALONE";
+    if std::env::var(VARIABLE).as_deref() == Ok(name) {
+        return watched(seconds, body);
+    }
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .env(VARIABLE, name)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let (out, err) =
+        (String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
+    assert!(child.status.success(), "`{name}` alone: {}\n{out}\n{err}", child.status);
+    assert!(out.contains("1 passed"), "`{name}` is not the name of one test:\n{out}");
+}
+
+/// CPU time of this thread.
+pub fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
+}
+
+/// How often this thread went to sleep by itself.
+pub fn sleeps() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.unwrap().trim().parse().unwrap()
+}
+
+/// The descriptors of this process. Meaningful only `alone`.
+pub fn fds() -> Vec<String> {
+    let mut fds: Vec<String> = std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| {
+            let path = entry.unwrap().path();
+            let target = std::fs::read_link(&path).ok()?;
+            // The directory that is being read is one as well, for the moment.
+            let listing = target.to_string_lossy().contains("/fd");
+            (!listing).then(|| {
+                format!("{} {}", path.file_name().unwrap().to_string_lossy(), target.display())
+            })
+        })
+        .collect();
+    fds.sort();
+    fds
+}
+
+/// The message of a panic.
+pub fn panic_message(panic: Box<dyn std::any::Any + Send>) -> String {
+    match panic.downcast::<String>() {
+        Ok(message) => *message,
+        Err(panic) => panic.downcast_ref::<&str>().unwrap_or(&"").to_string(),
+    }
+}
+
+/// Waits until `condition` holds, for what another thread or the kernel does.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(10), "never: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A small generator of random numbers: the seed is all there is to print.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
