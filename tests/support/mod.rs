@@ -1,5 +1,5 @@
 //! What the tests share: a watchdog, a process of one's own, and measures of what was used.
-#![allow(dead_code)] // Each test file uses some of it.
+#![allow(dead_code, unreachable_pub)] // Each test file uses some of it.
 
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
