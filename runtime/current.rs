@@ -1,150 +1,33 @@
-//! Whose turn it is on this thread: which runtime, which task, how much budget the task has left,
-//! and the ready queue that a wake goes to. Knows no waker and polls nothing.
+//! Whose turn it is on this thread: which runtime, which task, how much budget the task has left, and
+//! the ready queue. Knows no waker and polls nothing.
 //!
-//! A runtime *lends* its ready queue to its thread while it runs. That is how a wake reaches the
-//! queue without knowing the executor: it looks here, compares one number, and pushes.
+//! A runtime *lends* its ready queue to its thread while it is current, and takes it back after. That
+//! is how a wake reaches the queue without knowing the executor: it looks here, compares one number,
+//! and pushes. All of it has no destructor, so it is there as long as the thread is.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::rc::Rc;
+use std::mem::{self, ManuallyDrop};
 use std::task::{Context, Poll};
 
 /// Tells a root future from a task where a task's index would stand.
 pub(crate) const ROOT: u32 = u32::MAX;
 
-/// The tasks that were woken and not yet polled, in the order of their wakes.
-#[derive(Default)]
-pub(crate) struct ReadyQueue {
-    queue: RefCell<Queue>,
-    root: Cell<bool>,
-    pub(crate) wakes: Cell<u64>,
-    pub(crate) budget_yields: Cell<u64>,
-}
-
-#[derive(Default)]
-struct Queue {
-    order: VecDeque<u32>,
-    /// By task index. A dense table of its own, so that a wake touches four bytes, not a task.
-    marks: Vec<Mark>,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Mark {
-    generation: u16,
-    state: MarkState,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-#[repr(u8)]
-enum MarkState {
-    /// No task has this index.
-    #[default]
-    Vacant,
-    /// The task is waiting or being polled: a wake makes it ready.
-    Waiting,
-    /// The task is in the queue: another wake changes nothing.
-    Queued,
-}
-
-impl ReadyQueue {
-    /// Makes a new task known, and ready.
-    pub(crate) fn admit(&self, index: u32, generation: u16) {
-        let mut queue = self.queue.borrow_mut();
-        if queue.marks.len() <= index as usize {
-            queue.marks.resize(index as usize + 1, Mark::default());
-        }
-        queue.marks[index as usize] = Mark { generation, state: MarkState::Queued };
-        queue.order.push_back(index);
-    }
-
-    /// The task has ended: its wakers reach nothing from now on.
-    pub(crate) fn forget(&self, index: u32) {
-        if let Some(mark) = self.queue.borrow_mut().marks.get_mut(index as usize) {
-            mark.state = MarkState::Vacant;
-        }
-    }
-
-    /// A wake. For a task that has ended, or is queued already, nothing.
-    #[inline]
-    pub(crate) fn schedule(&self, index: u32, generation: u16) {
-        if index == ROOT {
-            // A generation is not compared: a late wake costs a poll, which the contract allows.
-            self.root.set(true);
-            return;
-        }
-        let mut queue = self.queue.borrow_mut();
-        let waiting = Mark { generation, state: MarkState::Waiting };
-        match queue.marks.get_mut(index as usize) {
-            Some(mark) if *mark == waiting => mark.state = MarkState::Queued,
-            _ => return,
-        }
-        queue.order.push_back(index);
-        self.wakes.set(self.wakes.get() + 1);
-    }
-
-    /// The next task to poll. A wake from now on queues it again.
-    #[inline]
-    pub(crate) fn pop(&self) -> Option<u32> {
-        let mut queue = self.queue.borrow_mut();
-        loop {
-            let index = queue.order.pop_front()?;
-            // A task can end while it is queued, and its index go to another: an entry counts once.
-            if let Some(mark) =
-                queue.marks.get_mut(index as usize).filter(|mark| mark.state == MarkState::Queued)
-            {
-                mark.state = MarkState::Waiting;
-                return Some(index);
-            }
-        }
-    }
-
-    #[inline]
-    pub(crate) fn len(&self) -> usize {
-        self.queue.borrow().order.len()
-    }
-
-    /// Whether `index` is queued.
-    pub(crate) fn is_queued(&self, index: u32) -> bool {
-        self.queue
-            .borrow()
-            .marks
-            .get(index as usize)
-            .is_some_and(|mark| mark.state == MarkState::Queued)
-    }
-
-    /// Whether the root was woken since the last call.
-    #[inline]
-    pub(crate) fn take_root(&self) -> bool {
-        self.root.replace(false)
-    }
-
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        !self.root.get() && self.queue.borrow().order.is_empty()
-    }
-
-    /// Gives back the memory of a burst that is over.
-    pub(crate) fn shrink(&self) {
-        let mut queue = self.queue.borrow_mut();
-        if queue.order.is_empty() && queue.order.capacity() > 1024 {
-            queue.order.shrink_to(64);
-        }
-        if queue.marks.iter().all(|mark| mark.state == MarkState::Vacant) {
-            queue.marks = Vec::new();
-        }
-    }
-}
-
-/// No destructor, so that it can be read even while the thread's other locals are being destroyed.
 struct Now {
+    /// 0 when no runtime is current.
     runtime: Cell<u16>,
     /// The number of the waker that the poll in progress was given; 0 between polls.
     number: Cell<u64>,
     /// The id of the task being polled; 0 for a root.
     task: Cell<u64>,
-    budget: Cell<u32>,
-    limit: Cell<u32>,
+    /// I/O operations that are left to this poll. Below one it is used up.
+    budget: Cell<i32>,
+    limit: Cell<i32>,
+    /// The root was woken.
+    root: Cell<bool>,
+    /// This thread is inside `block_on`.
     blocking: Cell<bool>,
+    budget_yields: Cell<u64>,
+    queue: RefCell<ManuallyDrop<Queue>>,
 }
 
 thread_local! {
@@ -154,12 +37,153 @@ thread_local! {
             number: Cell::new(0),
             task: Cell::new(0),
             budget: Cell::new(0),
-            limit: Cell::new(u32::MAX),
+            limit: Cell::new(i32::MAX),
+            root: Cell::new(false),
             blocking: Cell::new(false),
+            budget_yields: Cell::new(0),
+            queue: RefCell::new(ManuallyDrop::new(Queue::new())),
         }
     };
-    static LENT: RefCell<Option<Rc<ReadyQueue>>> = const { RefCell::new(None) };
 }
+
+/// The tasks that were woken and not yet polled, in the order of their wakes.
+struct Queue {
+    ready: Vec<u32>,
+    /// By task index. A dense table of its own, so that a wake touches four bytes, not a task.
+    marks: Vec<Mark>,
+    /// The list of the last turn, empty again: two take turns, so that neither is ever allocated anew.
+    spare: Vec<u32>,
+    wakes: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    generation: u16,
+    state: MarkState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum MarkState {
+    /// No task has this index.
+    Vacant,
+    /// The task is waiting or being polled: a wake makes it ready.
+    Waiting,
+    /// The task is in the queue: another wake changes nothing.
+    Queued,
+}
+
+impl Queue {
+    const fn new() -> Queue {
+        Queue { ready: Vec::new(), marks: Vec::new(), spare: Vec::new(), wakes: 0 }
+    }
+}
+
+/// Makes a new task known, and ready.
+pub(crate) fn admit(index: u32, generation: u16) {
+    NOW.with(|now| {
+        let mut queue = now.queue.borrow_mut();
+        let mark = Mark { generation, state: MarkState::Queued };
+        match queue.marks.get_mut(index as usize) {
+            Some(vacant) => *vacant = mark,
+            // Indices are handed out without gaps.
+            None => queue.marks.push(mark),
+        }
+        queue.ready.push(index);
+    });
+}
+
+/// The task has ended: its wakers reach nothing from now on.
+pub(crate) fn forget(index: u32) {
+    NOW.with(|now| {
+        if let Some(mark) = now.queue.borrow_mut().marks.get_mut(index as usize) {
+            mark.state = MarkState::Vacant;
+        }
+    });
+}
+
+/// A wake of a task of the current runtime. For one that has ended, or is queued already, nothing.
+#[inline]
+pub(crate) fn schedule(index: u32, generation: u16) {
+    NOW.with(|now| {
+        let queue = &mut **now.queue.borrow_mut();
+        let waiting = Mark { generation, state: MarkState::Waiting };
+        match queue.marks.get_mut(index as usize) {
+            Some(mark) if *mark == waiting => mark.state = MarkState::Queued,
+            // No task has the root's index, so its wakes come by here. Its generation is not
+            // compared: a late wake costs a poll, which the contract allows.
+            None if index == ROOT => return now.root.set(true),
+            _ => return,
+        }
+        queue.ready.push(index);
+        queue.wakes += 1;
+    });
+}
+
+/// What is ready now, to be polled in this order: the list of a turn. What is woken from here on waits.
+#[inline]
+pub(crate) fn take_ready() -> Vec<u32> {
+    NOW.with(|now| {
+        let queue = &mut **now.queue.borrow_mut();
+        mem::replace(&mut queue.ready, mem::take(&mut queue.spare))
+    })
+}
+
+/// Whether the task at `index` is to be polled: a wake from now on queues it again. It is not when the
+/// task has ended since it was queued, also when another one has its index by now and was polled.
+#[inline]
+pub(crate) fn unqueue(index: u32) -> bool {
+    NOW.with(|now| match now.queue.borrow_mut().marks.get_mut(index as usize) {
+        Some(mark) if mark.state == MarkState::Queued => {
+            mark.state = MarkState::Waiting;
+            true
+        }
+        _ => false,
+    })
+}
+
+/// Gives a turn's list back: its memory, and what was not polled of it, which goes before what has
+/// been woken since.
+#[inline]
+pub(crate) fn give_back(mut list: Vec<u32>, polled: usize) {
+    NOW.with(|now| {
+        let queue = &mut **now.queue.borrow_mut();
+        if polled < list.len() {
+            queue.ready.splice(0..0, list.drain(polled..));
+        }
+        list.clear();
+        queue.spare = list;
+    });
+}
+
+/// How many entries the ready queue has; at least as many as tasks are ready.
+#[inline]
+pub(crate) fn ready() -> usize {
+    NOW.with(|now| now.queue.borrow().ready.len())
+}
+
+#[inline]
+pub(crate) fn is_root_woken() -> bool {
+    NOW.with(|now| now.root.get())
+}
+
+/// Whether the root was woken since the last call.
+pub(crate) fn take_root() -> bool {
+    NOW.with(|now| now.root.replace(false))
+}
+
+/// No task is left: gives back the memory of a burst, if there was one.
+pub(crate) fn shrink() {
+    NOW.with(|now| {
+        let mut queue = now.queue.borrow_mut();
+        if queue.marks.len() > KEPT && queue.ready.is_empty() {
+            **queue = Queue { wakes: queue.wakes, ..Queue::new() };
+        }
+    });
+}
+
+/// A queue that has known no more tasks than this keeps its memory.
+const KEPT: usize = 64;
 
 /// The runtime whose turn it is on this thread; 0 when there is none.
 #[inline]
@@ -170,17 +194,6 @@ pub(crate) fn runtime() -> u16 {
 /// The id of the task that is being polled; 0 outside.
 pub(crate) fn task() -> u64 {
     NOW.with(|now| now.task.get())
-}
-
-/// Wakes a task of the current runtime.
-#[inline]
-pub(crate) fn schedule(index: u32, generation: u16) {
-    // No queue is lent only while the thread ends; then nothing is polled any more either.
-    let _ = LENT.try_with(|lent| {
-        if let Some(ready) = &*lent.borrow() {
-            ready.schedule(index, generation);
-        }
-    });
 }
 
 /// A poll begins: of the task `task`, which has the waker `number`.
@@ -211,15 +224,11 @@ pub(crate) fn poll_budget(cx: &Context<'_>) -> Poll<()> {
 #[cold]
 fn used_up(now: &Now, cx: &Context<'_>) -> Poll<()> {
     if cx.waker().data().addr() as u64 != now.number.get() {
-        // Polled by another executor inside our task (or by none of ours): it does not know that only a
-        // new poll of *our* task brings a new budget, and would poll for ever. One false `Pending` is enough.
+        // Polled by another executor, inside our task or outside of any: it does not know that only a
+        // new poll of *our* task brings a new budget, and would poll for ever. One `Pending` is enough.
         now.budget.set(now.limit.get());
     }
-    let _ = LENT.try_with(|lent| {
-        if let Some(ready) = &*lent.borrow() {
-            ready.budget_yields.set(ready.budget_yields.get() + 1);
-        }
-    });
+    now.budget_yields.set(now.budget_yields.get() + 1);
     cx.waker().wake_by_ref();
     Poll::Pending
 }
@@ -227,40 +236,95 @@ fn used_up(now: &Now, cx: &Context<'_>) -> Poll<()> {
 /// Every leaf future that is ready spends one operation, whatever came of it.
 #[inline]
 pub(crate) fn spend() {
-    NOW.with(|now| now.budget.set(now.budget.get().saturating_sub(1)));
+    NOW.with(|now| now.budget.set(now.budget.get() - 1));
 }
 
-/// What `enter` found, to be put back.
-pub(crate) struct Before {
-    ready: Option<Rc<ReadyQueue>>,
+/// What a runtime lends to its thread.
+pub(crate) struct Lent {
     runtime: u16,
-    number: u64,
-    task: u64,
-    budget: u32,
-    limit: u32,
+    limit: i32,
+    root: bool,
+    budget_yields: u64,
+    queue: Queue,
 }
 
-/// Lends `ready` to this thread, and gives each poll a budget of `limit` operations.
-pub(crate) fn enter(runtime: u16, ready: &Rc<ReadyQueue>, limit: u32) -> Before {
-    let before = LENT.try_with(|lent| lent.borrow_mut().replace(ready.clone())).ok().flatten();
-    NOW.with(|now| Before {
-        ready: before,
-        runtime: now.runtime.replace(runtime),
-        number: now.number.replace(0),
-        task: now.task.replace(0),
-        budget: now.budget.replace(limit),
-        limit: now.limit.replace(limit),
+impl Lent {
+    /// For a runtime that gives each poll a budget of `limit` operations.
+    pub(crate) fn new(runtime: u16, limit: i32) -> Lent {
+        Lent { runtime, limit, root: false, budget_yields: 0, queue: Queue::new() }
+    }
+
+    fn none() -> Lent {
+        Lent::new(0, i32::MAX)
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        Counts { wakes: self.queue.wakes, budget_yields: self.budget_yields }
+    }
+
+    pub(crate) fn is_queued(&self, index: u32) -> bool {
+        is_queued(&self.queue, index)
+    }
+}
+
+fn is_queued(queue: &Queue, index: u32) -> bool {
+    queue.marks.get(index as usize).is_some_and(|mark| mark.state == MarkState::Queued)
+}
+
+/// What the current runtime has counted here.
+pub(crate) struct Counts {
+    pub(crate) wakes: u64,
+    pub(crate) budget_yields: u64,
+}
+
+/// Of the current runtime.
+pub(crate) fn counts() -> Counts {
+    NOW.with(|now| Counts {
+        wakes: now.queue.borrow().wakes,
+        budget_yields: now.budget_yields.get(),
     })
 }
 
-pub(crate) fn leave(before: Before) {
-    let _lent = LENT.try_with(|lent| lent.replace(before.ready));
+/// Whether the task `index` of the current runtime is queued.
+pub(crate) fn is_task_queued(index: u32) -> bool {
+    NOW.with(|now| is_queued(&now.queue.borrow(), index))
+}
+
+/// Takes what is lent to this thread back, and lends it something else, or nothing.
+pub(crate) fn exchange(lent: Option<Lent>) -> Lent {
+    let lent = lent.unwrap_or_else(Lent::none);
     NOW.with(|now| {
-        now.runtime.set(before.runtime);
-        now.number.set(before.number);
-        now.task.set(before.task);
-        now.budget.set(before.budget);
-        now.limit.set(before.limit);
+        now.budget.set(lent.limit);
+        Lent {
+            runtime: now.runtime.replace(lent.runtime),
+            limit: now.limit.replace(lent.limit),
+            root: now.root.replace(lent.root),
+            budget_yields: now.budget_yields.replace(lent.budget_yields),
+            queue: mem::replace(&mut **now.queue.borrow_mut(), lent.queue),
+        }
+    })
+}
+
+/// The poll that goes on around a change of runtimes.
+pub(crate) struct Outer {
+    number: u64,
+    task: u64,
+    budget: i32,
+}
+
+pub(crate) fn suspend_poll() -> Outer {
+    NOW.with(|now| Outer {
+        number: now.number.replace(0),
+        task: now.task.replace(0),
+        budget: now.budget.get(),
+    })
+}
+
+pub(crate) fn resume_poll(outer: Outer) {
+    NOW.with(|now| {
+        now.number.set(outer.number);
+        now.task.set(outer.task);
+        now.budget.set(outer.budget);
     });
 }
 

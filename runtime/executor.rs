@@ -7,25 +7,24 @@
 //!                      └──── wake ── waiting                              will ever join
 //! ```
 //!
-//! A task's future is taken out of the table for its poll and put back afterwards. So no borrow of
+//! The ready queue is in `current.rs`, where a wake finds it: so all of this is called while the runtime is
+//! current. A task's future is taken out of the table for its poll and put back afterwards. So no borrow of
 //! ours is held while a user's code runs, and that code may spawn, wake, abort and drop as it likes.
 
-use crate::current::{self, ReadyQueue};
+use crate::current;
 use crate::slab::{Key, Slab};
 use crate::spawned::Spawned;
 use crate::waker::{Number, contain, wake_contained};
 use std::any::Any;
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 pub(crate) struct Executor {
     runtime: u16,
     tasks: RefCell<Slab<Task>>,
-    pub(crate) ready: Rc<ReadyQueue>,
     pub(crate) spawned: Cell<u64>,
     pub(crate) panicked: Cell<u64>,
     pub(crate) polls: Cell<u64>,
@@ -43,8 +42,8 @@ pub(crate) struct Task {
     /// Nobody will ask for the output.
     detached: bool,
     aborted: bool,
-    /// When it was last polled, by the coarse clock; the low 32 bits are enough for 49 days.
-    polled_ms: u32,
+    /// When it was last polled, by the coarse clock.
+    pub(crate) polled: u32,
     pub(crate) polls: u64,
     pub(crate) about: About,
 }
@@ -98,7 +97,6 @@ impl Executor {
         Executor {
             runtime,
             tasks: RefCell::new(Slab::new()),
-            ready: Rc::default(),
             spawned: Cell::new(0),
             panicked: Cell::new(0),
             polls: Cell::new(0),
@@ -110,7 +108,7 @@ impl Executor {
         self.alive.get()
     }
 
-    pub(crate) fn spawn(&self, future: Spawned, about: About, now_ms: u64) -> TaskKey {
+    pub(crate) fn spawn(&self, future: Spawned, about: About, now: u32) -> TaskKey {
         let count = self.spawned.get() + 1;
         self.spawned.set(count);
         self.alive.set(self.alive.get() + 1);
@@ -122,55 +120,58 @@ impl Executor {
             joiner: None,
             detached: false,
             aborted: false,
-            polled_ms: now_ms as u32,
+            polled: now,
             polls: 0,
             about,
         });
-        self.ready.admit(key.index, key.stamp as u16);
+        current::admit(key.index, key.stamp as u16);
         TaskKey { id, index: key.index }
     }
 
     /// Polls once each, in order, the tasks that are ready now, at most `most` of them. What is woken meanwhile waits.
-    pub(crate) fn run_ready(&self, most: usize, now_ms: u64) {
-        for _ in 0..self.ready.len().min(most) {
-            let Some(index) = self.ready.pop() else { break };
-            self.run(index, now_ms);
+    #[inline]
+    pub(crate) fn run_ready(&self, most: usize, now: u32) {
+        let list = current::take_ready();
+        let most = most.min(list.len());
+        for &index in &list[..most] {
+            if current::unqueue(index) {
+                self.run(index, now);
+            }
         }
+        current::end_poll();
+        current::give_back(list, most);
     }
 
-    fn run(&self, index: u32, now_ms: u64) {
-        let (key, mut future, id, aborted) = {
+    #[inline]
+    fn run(&self, index: u32, now: u32) {
+        let (key, mut future, aborted) = {
             let mut tasks = self.tasks.borrow_mut();
-            let Some((key, task)) = tasks.entry_mut(index) else {
-                return;
-            };
-            let Some(future) = task.future.take() else {
-                return;
-            };
+            let Some((key, task)) = tasks.entry_mut(index) else { return };
+            let Some(future) = task.future.take() else { return };
             task.polls += 1;
-            task.polled_ms = now_ms as u32;
-            (key, future, task.id, task.aborted)
+            task.polled = now;
+            current::begin_poll(self.number(key).to_bits(), task.id);
+            (key, future, task.aborted)
         };
         if aborted {
-            contain(|| drop(future));
-            return self.end(key, None, Ended::Cancelled);
+            return self.drop_aborted(key, future);
         }
         self.polls.set(self.polls.get() + 1);
-        let number = Number::of_task(self.runtime, index, key.stamp as u16);
-        current::begin_poll(number.to_bits(), id);
         // Dropping a waker of ours does nothing, so it need not be done.
-        let waker = ManuallyDrop::new(number.waker());
+        let waker = ManuallyDrop::new(self.number(key).waker());
         let mut cx = Context::from_waker(&waker);
-        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
-        current::end_poll();
-        match polled {
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx))) {
             Ok(Poll::Pending) => {
                 let mut tasks = self.tasks.borrow_mut();
-                let task = tasks.get_mut(key).expect("a task stays in the table until it ends");
-                task.future = Some(future);
+                let Some((_, task)) = tasks.entry_mut(index) else {
+                    unreachable!("it has not ended")
+                };
+                let taken = task.future.replace(future);
+                debug_assert!(taken.is_none(), "a future was polled while it was being polled");
+                mem::forget(taken);
                 if task.aborted {
                     drop(tasks);
-                    self.ready.schedule(index, key.stamp as u16);
+                    current::schedule(index, key.stamp as u16);
                 }
             }
             Ok(Poll::Ready(())) => self.end(key, Some(future), Ended::Finished),
@@ -182,9 +183,20 @@ impl Executor {
         }
     }
 
+    #[cold]
+    fn drop_aborted(&self, key: Key, future: Spawned) {
+        contain(|| drop(future));
+        self.end(key, None, Ended::Cancelled);
+    }
+
+    #[inline]
+    fn number(&self, key: Key) -> Number {
+        Number::of_task(self.runtime, key.index, key.stamp as u16)
+    }
+
     /// The future is gone. From here on nobody can wake the task; whoever joins it is woken.
     fn end(&self, key: Key, output: Option<Spawned>, ended: Ended) {
-        self.ready.forget(key.index);
+        current::forget(key.index);
         self.alive.set(self.alive.get() - 1);
         let mut tasks = self.tasks.borrow_mut();
         let task = tasks.get_mut(key).expect("a task stays in the table until it ends");
@@ -261,7 +273,7 @@ impl Executor {
         if task.ended.is_none() {
             task.aborted = true;
             drop(tasks);
-            self.ready.schedule(key.index, key.stamp as u16);
+            current::schedule(key.index, key.stamp as u16);
         }
     }
 
@@ -284,7 +296,7 @@ impl Executor {
                 let Some(task) = self.tasks.borrow_mut().remove(key) else {
                     continue;
                 };
-                self.ready.forget(key.index);
+                current::forget(key.index);
                 if task.ended.is_none() {
                     self.alive.set(self.alive.get() - 1);
                 }
@@ -297,20 +309,24 @@ impl Executor {
 
     /// Gives back what a burst of tasks has left behind.
     pub(crate) fn shrink(&self) {
-        if self.tasks.borrow().len() == 0 {
-            self.ready.shrink();
+        if self.alive.get() == 0 {
+            current::shrink();
         }
     }
 
     /// Shows every task that has not ended: its key, what is known of it, and whether it is queued.
-    pub(crate) fn for_each(&self, mut show: impl FnMut(&Task, Number, Activity)) {
+    pub(crate) fn for_each(
+        &self,
+        is_queued: impl Fn(u32) -> bool,
+        mut show: impl FnMut(&Task, Number, Activity),
+    ) {
         for (key, task) in self.tasks.borrow().iter().filter(|(_, task)| task.ended.is_none()) {
             let activity = match &task.future {
                 None => Activity::Running,
-                Some(_) if self.ready.is_queued(key.index) => Activity::Runnable,
+                Some(_) if is_queued(key.index) => Activity::Runnable,
                 Some(_) => Activity::Waiting,
             };
-            show(task, Number::of_task(self.runtime, key.index, key.stamp as u16), activity);
+            show(task, self.number(key), activity);
         }
     }
 }
@@ -323,11 +339,6 @@ pub(crate) enum Activity {
 }
 
 impl Task {
-    /// How long ago the last poll was, at `now_ms` of the coarse clock.
-    pub(crate) fn idle_ms(&self, now_ms: u64) -> u32 {
-        (now_ms as u32).wrapping_sub(self.polled_ms)
-    }
-
     /// Who waits for this task to end.
     pub(crate) fn joiner(&self) -> Option<Number> {
         self.joiner.as_ref().and_then(Number::behind)

@@ -1,124 +1,19 @@
 //! A descriptor registered with the reactor, and how an operation on it waits. Knows no protocol.
 //!
-//! Every operation is the same four steps: *home?* (the runtime's own thread) → *budget* → *try*, while the
-//! direction is ready → *wait*, when the kernel says `WouldBlock`. All sockets are built on this file.
+//! Every operation is the same four steps: *home?* (the runtime's own thread) → *budget* → *try*, while
+//! the direction is ready → *wait*, when the kernel says `WouldBlock`. All sockets are built on this.
 
 use crate::current;
+use crate::interest::{Interest, Ready};
 use crate::runtime;
-use crate::source::{At, Direction, Source, Ticket};
-use crate::sys::{EPOLLERR, EPOLLHUP, EPOLLRDHUP};
+use crate::source::{At, Direction, Read, Source, Ticket, Write};
 use std::io;
-use std::ops::BitOr;
-use std::os::fd::AsFd;
-use std::os::fd::AsRawFd;
+use std::marker::PhantomData;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-
-/// What to wait for: [`READABLE`](Interest::READABLE), [`WRITABLE`](Interest::WRITABLE), urgent data
-/// ([`PRIORITY`](Interest::PRIORITY)), or any of them, joined by `|`.
-///
-/// ```
-/// use waken::io::Interest;
-/// let either = Interest::READABLE | Interest::WRITABLE;
-/// assert_ne!(either, Interest::READABLE);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Interest(u8);
-
-impl Interest {
-    /// There may be something to read, an end of file and an error included.
-    pub const READABLE: Interest = Interest(1);
-    /// There may be room to write.
-    pub const WRITABLE: Interest = Interest(2);
-    /// There is urgent data (`EPOLLPRI`, see epoll_ctl(2)).
-    pub const PRIORITY: Interest = Interest(4);
-
-    fn has(self, other: Interest) -> bool {
-        self.0 & other.0 != 0
-    }
-
-    fn reads(self) -> bool {
-        self.has(Interest::READABLE | Interest::PRIORITY)
-    }
-}
-
-impl BitOr for Interest {
-    type Output = Interest;
-
-    fn bitor(self, other: Interest) -> Interest {
-        Interest(self.0 | other.0)
-    }
-}
-
-/// What a socket is ready for. A hint, as epoll(7) gives it: the operation itself has the last word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ready(u8);
-
-impl Ready {
-    const READ_CLOSED: u8 = 8;
-    const WRITE_CLOSED: u8 = 16;
-    const ERROR: u8 = 32;
-
-    /// A read may have something to say.
-    pub fn is_readable(self) -> bool {
-        self.0 & Interest::READABLE.0 != 0
-    }
-
-    /// A write may find room.
-    pub fn is_writable(self) -> bool {
-        self.0 & Interest::WRITABLE.0 != 0
-    }
-
-    /// The peer writes no more (`EPOLLRDHUP` or `EPOLLHUP`). There may still be bytes to read.
-    pub fn is_read_closed(self) -> bool {
-        self.0 & Ready::READ_CLOSED != 0
-    }
-
-    /// Writing is over (`EPOLLHUP` or `EPOLLERR`).
-    pub fn is_write_closed(self) -> bool {
-        self.0 & Ready::WRITE_CLOSED != 0
-    }
-
-    /// The socket has an error (`EPOLLERR`); the next operation returns it.
-    pub fn is_error(self) -> bool {
-        self.0 & Ready::ERROR != 0
-    }
-
-    /// There is urgent data (`EPOLLPRI`).
-    pub fn is_priority(self) -> bool {
-        self.0 & Interest::PRIORITY.0 != 0
-    }
-
-    /// What `source` is ready for of `interest`; `None` when that is nothing.
-    fn of(source: &Source, interest: Interest) -> Option<Ready> {
-        let mut ready = 0;
-        if source.is_ready(Direction::Read) {
-            ready |= Interest::READABLE.0;
-        }
-        if source.is_ready(Direction::Write) {
-            ready |= Interest::WRITABLE.0;
-        }
-        if source.is_priority() {
-            ready |= Interest::PRIORITY.0;
-        }
-        ready &= interest.0;
-        if ready == 0 {
-            return None;
-        }
-        let last = source.last_event();
-        let closed = [
-            (EPOLLRDHUP | EPOLLHUP, Ready::READ_CLOSED),
-            (EPOLLHUP | EPOLLERR, Ready::WRITE_CLOSED),
-        ];
-        for (bits, meaning) in closed.into_iter().chain([(EPOLLERR, Ready::ERROR)]) {
-            if last & bits != 0 {
-                ready |= meaning;
-            }
-        }
-        Some(Ready(ready))
-    }
-}
 
 /// Something with a descriptor, registered with the reactor of the runtime it was made in.
 pub(crate) struct Registered<T> {
@@ -166,47 +61,45 @@ impl<T> Registered<T> {
         }
     }
 
-    /// Tries `operation` while `direction` is ready; on `WouldBlock` waits for the next edge.
+    /// Tries `operation` while the direction is ready; on `WouldBlock` waits for the next edge.
     #[inline]
-    pub(crate) fn poll_io<R>(
+    fn poll_io<D: Direction, R>(
         &self,
         cx: &Context<'_>,
-        direction: Direction,
         ticket: &mut Ticket,
         at: At,
         mut operation: impl FnMut(&T, &Source) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         let source = self.source()?;
         ready!(current::poll_budget(cx));
-        while source.is_ready(direction) {
+        while source.is_ready::<D>() {
             match operation(&self.io, source) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    source.clear_ready(direction)
+                    source.clear_ready::<D>()
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
                     current::spend();
                     if ticket.is_taken() {
-                        source.stop_waiting(direction, ticket);
+                        source.stop_waiting::<D>(ticket);
                     }
                     return Poll::Ready(result);
                 }
             }
         }
-        source.wait(direction, ticket, cx.waker(), at);
+        source.wait::<D>(ticket, cx.waker(), at);
         Poll::Pending
     }
 
     /// For the poll traits, where no future can be dropped: the last waker is kept, in place.
     #[inline]
-    pub(crate) fn poll_io_kept<R>(
+    pub(crate) fn poll_io_kept<D: Direction, R>(
         &self,
         cx: &Context<'_>,
-        direction: Direction,
         operation: impl FnMut(&T, &Source) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         let mut kept = Ticket::POLL;
-        self.poll_io(cx, direction, &mut kept, None, operation)
+        self.poll_io::<D, R>(cx, &mut kept, None, operation)
     }
 
     /// Tries `operation` once, and remembers a `WouldBlock`.
@@ -224,31 +117,21 @@ impl<T> Registered<T> {
         result
     }
 
-    /// A claim to be woken in `direction`.
+    /// A claim to be woken in one direction.
     #[inline]
-    pub(crate) fn claim(&self, direction: Direction) -> Claim<'_> {
-        Claim { source: &self.registration.0, direction, ticket: Ticket::default() }
+    pub(crate) fn claim<D: Direction>(&self, at: At) -> Claim<'_, T, D> {
+        Claim { on: self, at, ticket: Ticket::default(), direction: PhantomData }
     }
 
-    /// [`poll_io`](Registered::poll_io), by a claim.
+    /// The future of an operation. `operation` says `Ok(None)` when it got on, but is not done. With nothing
+    /// to transfer (`empty`) it is ready at once, and nobody is asked.
     #[inline]
-    pub(crate) fn poll_claimed<R>(
-        &self,
-        cx: &Context<'_>,
-        claim: &mut Claim<'_>,
-        at: At,
-        operation: impl FnMut(&T, &Source) -> io::Result<R>,
-    ) -> Poll<io::Result<R>> {
-        self.poll_io(cx, claim.direction, &mut claim.ticket, at, operation)
-    }
-
-    /// The future of an operation. `operation` says `Ok(None)` when it got on, but is not done.
-    #[inline]
-    pub(crate) fn io<R, F>(&self, direction: Direction, at: At, operation: F) -> Io<'_, T, F, R>
+    pub(crate) fn io<D, F, R>(&self, at: At, empty: bool, operation: F) -> Io<'_, T, D, F>
     where
+        D: Direction,
         F: FnMut(&T, &Source) -> io::Result<Option<R>>,
     {
-        Io { on: self, claim: self.claim(direction), at, operation, at_once: None }
+        Io { claim: self.claim(at), empty, operation }
     }
 
     /// Waits until the descriptor is ready for something of `interest`. Consumes nothing.
@@ -257,9 +140,8 @@ impl<T> Registered<T> {
         interest: Interest,
         at: At,
         show: fn(Ready) -> R,
-    ) -> Readiness<'_, R> {
-        let (read, write) = (self.claim(Direction::Read), self.claim(Direction::Write));
-        Readiness { read, write, interest, at, show }
+    ) -> Readiness<'_, T, R> {
+        Readiness { read: self.claim(at), write: self.claim(at), interest, show }
     }
 
     /// Runs `operation` until it says something other than `WouldBlock`, waiting for `interest` in between.
@@ -284,10 +166,10 @@ impl<T> Registered<T> {
 
 fn clear(source: &Source, interest: Interest) {
     if interest.has(Interest::READABLE) {
-        source.clear_ready(Direction::Read);
+        source.clear_ready::<Read>();
     }
     if interest.has(Interest::WRITABLE) {
-        source.clear_ready(Direction::Write);
+        source.clear_ready::<Write>();
     }
     if interest.has(Interest::PRIORITY) {
         source.clear_priority();
@@ -305,65 +187,71 @@ pub(crate) fn retry<R>(mut operation: impl FnMut() -> io::Result<R>) -> io::Resu
 }
 
 /// A future's claim to be woken, given back on drop.
-pub(crate) struct Claim<'a> {
-    source: &'a Arc<Source>,
-    direction: Direction,
+pub(crate) struct Claim<'a, T, D: Direction> {
+    on: &'a Registered<T>,
+    at: At,
     ticket: Ticket,
+    direction: PhantomData<fn(D)>,
 }
 
-impl Drop for Claim<'_> {
+impl<T, D: Direction> Claim<'_, T, D> {
+    #[inline]
+    pub(crate) fn poll<R>(
+        &mut self,
+        cx: &Context<'_>,
+        operation: impl FnMut(&T, &Source) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        self.on.poll_io::<D, R>(cx, &mut self.ticket, self.at, operation)
+    }
+
+    #[cold]
+    fn give_back(&mut self) {
+        let (source, mut ticket) = (&self.on.registration.0, mem::take(&mut self.ticket));
+        if source.runtime() == current::runtime() {
+            source.stop_waiting::<D>(&mut ticket);
+        } else {
+            let source = source.clone();
+            runtime::at_home(source.runtime(), move |_| source.stop_waiting::<D>(&mut ticket));
+        }
+    }
+}
+
+impl<T, D: Direction> Drop for Claim<'_, T, D> {
     #[inline]
     fn drop(&mut self) {
         if self.ticket.is_taken() {
-            let (direction, mut ticket) = (self.direction, std::mem::take(&mut self.ticket));
-            if self.source.runtime() == current::runtime() {
-                self.source.stop_waiting(direction, &mut ticket);
-            } else {
-                let source = self.source.clone();
-                runtime::at_home(source.runtime(), move |_| {
-                    source.stop_waiting(direction, &mut ticket)
-                });
-            }
+            self.give_back();
         }
     }
 }
 
 /// An operation that waits until the kernel lets it through.
 #[must_use = "futures do nothing unless they are awaited"]
-pub(crate) struct Io<'a, T, F, R> {
-    on: &'a Registered<T>,
-    claim: Claim<'a>,
-    at: At,
+pub(crate) struct Io<'a, T, D: Direction, F> {
+    claim: Claim<'a, T, D>,
+    empty: bool,
     operation: F,
-    at_once: Option<R>,
-}
-
-impl<T, F, R> Io<'_, T, F, R> {
-    /// Ready with `result`, and asks nobody, when `empty`: there is nothing to transfer.
-    #[inline]
-    pub(crate) fn at_once(mut self, empty: bool, result: R) -> Self {
-        self.at_once = empty.then_some(result);
-        self
-    }
 }
 
 // The operation is a closure that is called, never a future that is pinned.
-impl<T, F, R> Unpin for Io<'_, T, F, R> {}
+impl<T, D: Direction, F> Unpin for Io<'_, T, D, F> {}
 
-impl<T, F, R> Future for Io<'_, T, F, R>
+impl<T, D, F, R> Future for Io<'_, T, D, F>
 where
+    D: Direction,
     F: FnMut(&T, &Source) -> io::Result<Option<R>>,
+    R: Default,
 {
     type Output = io::Result<R>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
-        let Io { on, claim, at, operation, at_once } = self.get_mut();
-        if let Some(result) = at_once.take() {
-            return Poll::Ready(Ok(result));
+        let Io { claim, empty, operation } = self.get_mut();
+        if *empty {
+            return Poll::Ready(Ok(R::default()));
         }
         loop {
-            if let Some(result) = ready!(on.poll_claimed(cx, claim, *at, &mut *operation))? {
+            if let Some(result) = ready!(claim.poll(cx, &mut *operation))? {
                 return Poll::Ready(Ok(result));
             }
         }
@@ -372,33 +260,29 @@ where
 
 /// Waits for readiness and reads nothing.
 #[must_use = "futures do nothing unless they are awaited"]
-pub(crate) struct Readiness<'a, R> {
-    read: Claim<'a>,
-    write: Claim<'a>,
+pub(crate) struct Readiness<'a, T, R> {
+    read: Claim<'a, T, Read>,
+    write: Claim<'a, T, Write>,
     interest: Interest,
-    at: At,
     show: fn(Ready) -> R,
 }
 
-impl<R> Future for Readiness<'_, R> {
+impl<T, R> Future for Readiness<'_, T, R> {
     type Output = io::Result<R>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
-        let Readiness { read, write, interest, at, show } = self.get_mut();
-        let source = &**read.source;
-        if source.runtime() != current::runtime() {
-            return Poll::Ready(Err(runtime::not_home(source.runtime())));
-        }
+        let Readiness { read, write, interest, show } = self.get_mut();
+        let source = read.on.source()?;
         ready!(current::poll_budget(cx));
         if let Some(ready) = Ready::of(source, *interest) {
             current::spend();
             return Poll::Ready(Ok(show(ready)));
         }
         if interest.reads() {
-            source.wait(Direction::Read, &mut read.ticket, cx.waker(), *at);
+            source.wait::<Read>(&mut read.ticket, cx.waker(), read.at);
         }
         if interest.has(Interest::WRITABLE) {
-            source.wait(Direction::Write, &mut write.ticket, cx.waker(), *at);
+            source.wait::<Write>(&mut write.ticket, cx.waker(), write.at);
         }
         Poll::Pending
     }

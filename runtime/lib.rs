@@ -18,6 +18,7 @@ compile_error!("waken is for 64-bit Linux: it is built on epoll, and packs a wak
 mod current;
 mod executor;
 mod fd;
+mod interest;
 mod mailbox;
 mod reactor;
 mod slab;
@@ -43,7 +44,7 @@ pub mod net {
 
 /// Readiness: what to wait for, and what a socket is ready for.
 pub mod io {
-    pub use crate::fd::{Interest, Ready};
+    pub use crate::interest::{Interest, Ready};
 }
 
 pub use net::{AsyncTcpListener, AsyncTcpStream};

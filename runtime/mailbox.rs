@@ -119,6 +119,10 @@ impl Mailbox {
 
     // ---- the runtime's thread -----------------------------------------------------------------
 
+    pub(crate) fn has_letters(&self) -> bool {
+        self.state.load(Relaxed) == POSTED
+    }
+
     /// Before sleeping. `false` when there are letters: then do not.
     pub(crate) fn park(&self) -> bool {
         self.state.compare_exchange(AWAKE, PARKED, AcqRel, Acquire).is_ok()

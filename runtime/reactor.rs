@@ -19,6 +19,7 @@ use crate::sys::{self, Epoll, Events};
 use crate::waker::wake_contained;
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::mem;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,12 +28,18 @@ pub(crate) struct Reactor {
     runtime: u16,
     epoll: Epoll,
     process: u32,
-    sources: RefCell<Slab<Arc<Source>>>,
-    events: RefCell<Events>,
+    watched: RefCell<Watched>,
     pub(crate) waits: Cell<u64>,
     pub(crate) seen: Cell<u64>,
     pub(crate) spurious: Cell<u64>,
     pub(crate) ctls: Cell<u64>,
+}
+
+struct Watched {
+    sources: Slab<Arc<Source>>,
+    events: Events,
+    /// Found by a dispatch, to be woken after it.
+    foreign: Foreign,
 }
 
 /// The datum of the mailbox's eventfd: a key that no source can have.
@@ -47,8 +54,11 @@ impl Reactor {
             runtime,
             epoll,
             process: sys::process(),
-            sources: RefCell::new(Slab::new()),
-            events: RefCell::new(Events::with_capacity(events)),
+            watched: RefCell::new(Watched {
+                sources: Slab::new(),
+                events: Events::with_capacity(events),
+                foreign: Foreign::new(),
+            }),
             waits: Cell::new(0),
             seen: Cell::new(0),
             spurious: Cell::new(0),
@@ -56,13 +66,14 @@ impl Reactor {
         })
     }
 
+    #[inline]
     pub(crate) fn sources(&self) -> usize {
-        self.sources.borrow().len()
+        self.watched.borrow().sources.len()
     }
 
     /// Begins to watch `fd`. On an error nothing is left behind.
     pub(crate) fn register(&self, fd: RawFd) -> io::Result<Arc<Source>> {
-        let mut sources = self.sources.borrow_mut();
+        let sources = &mut self.watched.borrow_mut().sources;
         let key = sources.insert_with(|key| Arc::new(Source::new(self.runtime, key, fd)));
         self.ctls.set(self.ctls.get() + 1);
         if let Err(error) = self.epoll.add(fd, key.to_bits()) {
@@ -85,7 +96,7 @@ impl Reactor {
 
     /// The descriptor is closed: so is its registration, unless it had a duplicate.
     pub(crate) fn forget(&self, key: Key) {
-        let source = self.sources.borrow_mut().remove(key);
+        let source = self.watched.borrow_mut().sources.remove(key);
         // Foreign wakers may go with it: outside of the borrow.
         drop(source);
     }
@@ -94,38 +105,43 @@ impl Reactor {
     ///
     /// # Panics
     /// When `epoll_wait` fails otherwise than by a signal: somebody has closed our descriptor.
+    #[inline]
     pub(crate) fn wait(&self, timeout: Option<Duration>) {
-        let mut foreign = Foreign::new();
-        {
-            let mut events = self.events.borrow_mut();
-            self.waits.set(self.waits.get() + 1);
-            match self.epoll.wait(&mut events, timeout) {
-                // The caller works out what is left of its time, and asks again.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
-                result => result
-                    .expect("waken: epoll_wait failed; was its descriptor closed by other code?"),
-            }
-            let sources = self.sources.borrow();
-            for (datum, bits) in events.iter() {
-                self.seen.set(self.seen.get() + 1);
-                let woken = match sources.get(Key::from_bits(datum)) {
-                    Some(source) => source.dispatch(bits, &mut foreign),
-                    None => datum == UNPARK.to_bits(),
-                };
-                if !woken {
-                    self.spurious.set(self.spurious.get() + 1);
-                }
+        let mut watched = self.watched.borrow_mut();
+        let Watched { sources, events, foreign } = &mut *watched;
+        self.waits.set(self.waits.get() + 1);
+        if let Err(error) = self.epoll.wait(events, timeout) {
+            // After a signal the caller works out what is left of its time, and asks again.
+            assert!(
+                error.kind() == io::ErrorKind::Interrupted,
+                "waken: epoll_wait failed, was its descriptor closed by other code? {error}"
+            );
+            return;
+        }
+        self.seen.set(self.seen.get() + events.len() as u64);
+        for (datum, bits) in events.iter() {
+            let woken = match sources.get(Key::from_bits(datum)) {
+                Some(source) => source.dispatch(bits, foreign),
+                None => datum == UNPARK.to_bits(),
+            };
+            if !woken {
+                self.spurious.set(self.spurious.get() + 1);
             }
         }
-        foreign.into_iter().for_each(wake_contained);
+        if !foreign.is_empty() {
+            let foreign = mem::take(foreign);
+            // The user's code: when no borrow is held.
+            drop(watched);
+            foreign.into_iter().for_each(wake_contained);
+        }
     }
 
     pub(crate) fn for_each(&self, mut show: impl FnMut(&Source)) {
-        self.sources.borrow().iter().for_each(|(_, source)| show(source));
+        self.watched.borrow().sources.iter().for_each(|(_, source)| show(source));
     }
 
     /// The runtime ends: all sources, for the caller to drop.
     pub(crate) fn clear(&self) -> Slab<Arc<Source>> {
-        self.sources.replace(Slab::new())
+        mem::replace(&mut self.watched.borrow_mut().sources, Slab::new())
     }
 }

@@ -11,7 +11,7 @@ pub use builder::Builder;
 pub use inspect::Metrics;
 pub use remote::{Remote, RemoteError, RemoteJoinHandle};
 
-use crate::current::{self, Before};
+use crate::current::{self, Lent, Outer};
 use crate::executor::{About, Executor, TaskKey};
 use crate::mailbox::{Letters, Mailbox};
 use crate::reactor::Reactor;
@@ -64,12 +64,12 @@ pub(crate) struct Inner {
     reactor: Reactor,
     timers: Timers,
     mailbox: Arc<Mailbox>,
-    /// I/O operations that one poll of a task may make.
-    budget: u32,
+    /// The ready queue, while it is not lent to the thread.
+    lent: RefCell<Option<Lent>>,
     polls_per_turn: usize,
     turns: Cell<u64>,
     /// The coarse clock, read once a turn.
-    now_ms: Cell<u64>,
+    now: Cell<u32>,
 }
 
 impl Runtime {
@@ -103,10 +103,9 @@ impl Runtime {
         let number = Number::of_root(inner.id);
         let waker = ManuallyDrop::new(number.waker());
         let mut cx = Context::from_waker(&waker);
-        let ready = &inner.executor.ready;
         number.wake();
         loop {
-            if ready.take_root() {
+            if current::take_root() {
                 current::begin_poll(number.to_bits(), 0);
                 let polled = root.as_mut().poll(&mut cx);
                 current::end_poll();
@@ -114,8 +113,7 @@ impl Runtime {
                     return output;
                 }
             }
-            inner.executor.run_ready(inner.polls_per_turn, inner.now_ms.get());
-            inner.park();
+            inner.turn_until_root_is_woken();
         }
     }
 
@@ -127,6 +125,7 @@ impl Runtime {
         F: Future + 'static,
         F::Output: 'static,
     {
+        let _current = self.inner.enter();
         self.inner.spawn(future, About::of::<F>(None, Location::caller()))
     }
 
@@ -191,17 +190,24 @@ impl Inner {
             reactor,
             timers: Timers::new(),
             mailbox,
-            budget: settings.budget,
+            lent: RefCell::new(Some(Lent::new(id, settings.budget))),
             polls_per_turn: settings.polls_per_turn,
             turns: Cell::new(0),
-            now_ms: Cell::new(sys::coarse_ms()),
+            now: Cell::new(sys::coarse_clock()),
         })
     }
 
     fn enter(self: &Rc<Self>) -> EnterGuard<'_> {
-        let before = current::enter(self.id, &self.executor.ready, self.budget);
-        let outer = CURRENT.try_with(|current| current.replace(Some(self.clone()))).ok().flatten();
-        EnterGuard { before: Some((before, outer)), of: PhantomData }
+        let poll = current::suspend_poll();
+        EnterGuard { before: Some((make_current(Some(self.clone())), poll)), of: PhantomData }
+    }
+
+    /// Reads the ready queue's figures: from the thread, while it is lent, or from here.
+    fn with_lent<R>(&self, current: impl FnOnce() -> R, here: impl FnOnce(&Lent) -> R) -> R {
+        match &*self.lent.borrow() {
+            Some(lent) => here(lent),
+            None => current(),
+        }
     }
 
     pub(crate) fn spawn<F>(&self, future: F, about: About) -> JoinHandle<F::Output>
@@ -209,34 +215,61 @@ impl Inner {
         F: Future + 'static,
         F::Output: 'static,
     {
-        JoinHandle::new(self.executor.spawn(erase(future), about, self.now_ms.get()))
+        JoinHandle::new(self.executor.spawn(erase(future), about, self.now.get()))
+    }
+
+    /// Polls what is ready, and looks for more, until the root is. Not part of `block_on`, which is
+    /// compiled anew for every future.
+    fn turn_until_root_is_woken(&self) {
+        while !current::is_root_woken() {
+            self.executor.run_ready(self.polls_per_turn, self.now.get());
+            self.park();
+        }
     }
 
     /// Asks the kernel and the clock, and wakes whom they name. Sleeps only when nothing is ready.
+    #[inline]
     fn park(&self) {
+        let turn = self.turns.get() + 1;
+        self.turns.set(turn);
+        let busy = current::ready() > 0 || current::is_root_woken();
+        let sources = self.reactor.sources() > 0;
+        // Who could have news? With no source, no timer and no letter nobody: a task that only yields costs
+        // no call. (Now and then the clock is read all the same, by which `tasks` tells ages.)
+        if busy
+            && !sources
+            && self.timers.alive() == 0
+            && !self.mailbox.has_letters()
+            && turn % 64 != 0
+        {
+            return;
+        }
+        self.look(busy, sources);
+    }
+
+    fn look(&self, busy: bool, sources: bool) {
         assert!(
             self.process == sys::process(),
             "a runtime goes on in the parent of a fork: leave the child by `exec` or `_exit`"
         );
-        self.turns.set(self.turns.get() + 1);
-        let idle = self.executor.ready.is_empty();
-        // With no source there is nothing that the kernel could say: a task that yields costs no call.
-        if idle || self.reactor.sources() > 0 {
-            let timeout = if idle { self.timers.next().map(until) } else { Some(Duration::ZERO) };
-            if timeout == Some(Duration::ZERO) {
-                self.reactor.wait(timeout);
-            } else if self.mailbox.park() {
-                self.executor.shrink();
+        if busy {
+            if sources {
+                self.reactor.wait(Some(Duration::ZERO));
+            }
+        } else {
+            self.executor.shrink();
+            let timeout = self.timers.next().map(until);
+            if timeout == Some(Duration::ZERO) || self.mailbox.park() {
                 self.reactor.wait(timeout);
             }
         }
         if let Some(letters) = self.mailbox.take() {
             deliver(letters);
         }
-        if self.timers.next().is_some() {
+        if self.timers.alive() > 0 {
             self.timers.fire(Instant::now());
         }
-        self.now_ms.set(sys::coarse_ms());
+        self.now.set(sys::coarse_clock());
     }
 
     pub(crate) fn executor(&self) -> &Executor {
@@ -295,16 +328,15 @@ impl fmt::Debug for Runtime {
 /// The runtime that [`Runtime::enter`] was called on is current until this is dropped.
 #[must_use = "the runtime is current only as long as the guard lives"]
 pub struct EnterGuard<'a> {
-    before: Option<(Before, Option<Rc<Inner>>)>,
+    before: Option<(Option<Rc<Inner>>, Outer)>,
     of: PhantomData<&'a Runtime>,
 }
 
 impl Drop for EnterGuard<'_> {
     fn drop(&mut self) {
-        if let Some((before, outer)) = self.before.take() {
-            current::leave(before);
-            let left = CURRENT.try_with(|current| current.replace(outer));
-            drop(left);
+        if let Some((outer, poll)) = self.before.take() {
+            drop(make_current(outer));
+            current::resume_poll(poll);
         }
     }
 }
@@ -344,6 +376,20 @@ thread_local! {
     static HERE: RefCell<Vec<(u16, Weak<Inner>)>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Makes `next` current, or nobody, and returns who was. The ready queues go the same ways.
+fn make_current(next: Option<Rc<Inner>>) -> Option<Rc<Inner>> {
+    // Fails only while the thread ends: then there was none.
+    let last = CURRENT.try_with(|current| current.replace(next.clone())).ok().flatten();
+    if current::runtime() == next.as_ref().map_or(0, |next| next.id) {
+        return last;
+    }
+    let lent = current::exchange(next.and_then(|next| next.lent.take()));
+    if let Some(last) = &last {
+        *last.lent.borrow_mut() = Some(lent);
+    }
+    last
+}
+
 /// Cloned, so that no borrow is held while the caller uses it.
 #[inline]
 pub(crate) fn current_inner() -> Option<Rc<Inner>> {
@@ -371,6 +417,7 @@ pub(crate) fn on_this_thread(id: u16) -> Option<Rc<Inner>> {
 /// has ended there is nothing left to be done there, and the job is dropped.
 pub(crate) fn at_home(id: u16, job: impl FnOnce(&Inner) + Send + 'static) {
     if let Some(inner) = on_this_thread(id) {
+        let _current = (current::runtime() != id).then(|| inner.enter());
         job(&inner);
     } else if let Some(mailbox) = waker::mailbox_of(id) {
         let job = move || {

@@ -17,10 +17,34 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
-    Read,
-    Write,
+/// Reading or writing. A type, so that the compiler knows which, wherever we do.
+pub(crate) trait Direction: 'static {
+    const IS_READ: bool;
+    const READY: u32;
+    fn waiting(source: &Source) -> &Waiting;
+}
+
+pub(crate) enum Read {}
+pub(crate) enum Write {}
+
+impl Direction for Read {
+    const IS_READ: bool = true;
+    const READY: u32 = READ_READY;
+
+    #[inline]
+    fn waiting(source: &Source) -> &Waiting {
+        &source.read
+    }
+}
+
+impl Direction for Write {
+    const IS_READ: bool = false;
+    const READY: u32 = WRITE_READY;
+
+    #[inline]
+    fn waiting(source: &Source) -> &Waiting {
+        &source.write
+    }
 }
 
 /// Where a waiting location is known: not through the poll traits.
@@ -42,7 +66,7 @@ pub(crate) struct Source {
 
 /// The first waiter of one direction.
 #[derive(Default)]
-struct Waiting {
+pub(crate) struct Waiting {
     number: AtomicU64,
     /// Whose place it is: 0 when it is free.
     ticket: AtomicU32,
@@ -56,7 +80,7 @@ struct Waiting {
 type Others = Option<Box<Vec<Other>>>;
 
 struct Other {
-    direction: Direction,
+    is_read: bool,
     ticket: u32,
     waker: Waker,
     at: At,
@@ -119,25 +143,17 @@ impl Source {
         self.runtime
     }
 
-    #[inline]
-    fn waiting(&self, direction: Direction) -> &Waiting {
-        match direction {
-            Direction::Read => &self.read,
-            Direction::Write => &self.write,
-        }
-    }
-
     // ---- readiness ----------------------------------------------------------------------------
 
     #[inline]
-    pub(crate) fn is_ready(&self, direction: Direction) -> bool {
-        self.state.load(Relaxed) & ready_bit(direction) != 0
+    pub(crate) fn is_ready<D: Direction>(&self) -> bool {
+        self.state.load(Relaxed) & D::READY != 0
     }
 
     /// A call has said `WouldBlock`: whatever was reported before, the next try waits for an edge.
     #[inline]
-    pub(crate) fn clear_ready(&self, direction: Direction) {
-        self.state.store(self.state.load(Relaxed) & !ready_bit(direction), Relaxed);
+    pub(crate) fn clear_ready<D: Direction>(&self) {
+        self.state.store(self.state.load(Relaxed) & !D::READY, Relaxed);
     }
 
     pub(crate) fn is_priority(&self) -> bool {
@@ -164,58 +180,62 @@ impl Source {
     }
 
     /// Remembers an event and wakes everybody whom it concerns; `false` when that was nobody.
+    #[inline]
     pub(crate) fn dispatch(&self, bits: i32, foreign: &mut Foreign) -> bool {
         let mut state = self.state.load(Relaxed) & !LAST_EVENT | bits as u32 & LAST_EVENT;
-        let (reads, writes) = (bits & READS != 0, bits & WRITES != 0);
-        if reads {
-            state |= READ_READY;
-        }
-        if writes {
-            state |= WRITE_READY;
-        }
+        let mut woken = false;
         if bits & EPOLLPRI != 0 {
             state |= PRIORITY_READY | WAS_URGENT;
         }
+        if bits & READS != 0 {
+            state |= READ_READY;
+            woken |= self.wake::<Read>(foreign);
+        }
+        if bits & WRITES != 0 {
+            state |= WRITE_READY;
+            woken |= self.wake::<Write>(foreign);
+        }
+        // A wake only schedules: nobody looks before the turn goes on.
         self.state.store(state, Relaxed);
-        let reader = reads && self.wake(Direction::Read, foreign);
-        let writer = writes && self.wake(Direction::Write, foreign);
-        reader || writer
+        woken
     }
 
-    #[inline]
-    fn wake(&self, direction: Direction, foreign: &mut Foreign) -> bool {
-        let waiting = self.waiting(direction);
-        let mut woken = false;
-        if waiting.ticket.load(Relaxed) != 0 {
+    #[inline(always)]
+    fn wake<D: Direction>(&self, foreign: &mut Foreign) -> bool {
+        let waiting = D::waiting(self);
+        let first = waiting.ticket.load(Relaxed) != 0;
+        if first {
             waiting.ticket.store(0, Relaxed);
             Number::from_bits(waiting.number.load(Relaxed)).wake();
-            woken = true;
         }
-        if waiting.others.load(Relaxed) != 0 {
-            waiting.others.store(0, Relaxed);
-            if let Some(others) = &mut *self.others() {
-                let (ours, rest) =
-                    others.drain(..).partition(|other: &Other| other.direction == direction);
-                **others = rest;
-                foreign.extend(Vec::into_iter(ours).map(|other: Other| other.waker));
-            }
-            woken = true;
+        let others = waiting.others.load(Relaxed) != 0;
+        if others {
+            self.wake_others::<D>(foreign);
         }
-        woken
+        first || others
+    }
+
+    #[cold]
+    fn wake_others<D: Direction>(&self, foreign: &mut Foreign) {
+        D::waiting(self).others.store(0, Relaxed);
+        if let Some(others) = &mut *self.others() {
+            let (ours, rest) =
+                others.drain(..).partition(|other: &Other| other.is_read == D::IS_READ);
+            **others = rest;
+            foreign.extend(Vec::into_iter(ours).map(|other: Other| other.waker));
+        }
     }
 
     // ---- waiters ------------------------------------------------------------------------------
 
-    /// The next event of `direction` wakes `waker`. Called at every poll that stays pending.
+    /// The next event of this direction wakes `waker`. Called at every poll that stays pending.
     #[inline]
-    pub(crate) fn wait(&self, direction: Direction, ticket: &mut Ticket, waker: &Waker, at: At) {
-        let waiting = self.waiting(direction);
+    pub(crate) fn wait<D: Direction>(&self, ticket: &mut Ticket, waker: &Waker, at: At) {
+        let waiting = D::waiting(self);
         let holder = waiting.ticket.load(Relaxed);
+        let free = holder == 0 && waiting.others.load(Relaxed) == 0;
         match Number::behind(waker) {
-            Some(number)
-                if holder == 0 && waiting.others.load(Relaxed) == 0
-                    || holder != 0 && holder == ticket.0 =>
-            {
+            Some(number) if free || holder != 0 && holder == ticket.0 => {
                 if !ticket.is_taken() {
                     ticket.0 = self.next_ticket();
                 }
@@ -223,23 +243,23 @@ impl Source {
                 waiting.ticket.store(ticket.0, Relaxed);
                 waiting.at.set(at);
             }
-            _ => self.wait_aside(direction, ticket, waker, at),
+            _ => self.wait_aside::<D>(ticket, waker, at),
         }
     }
 
     #[cold]
-    fn wait_aside(&self, direction: Direction, ticket: &mut Ticket, waker: &Waker, at: At) {
+    fn wait_aside<D: Direction>(&self, ticket: &mut Ticket, waker: &Waker, at: At) {
         if !ticket.is_taken() {
             ticket.0 = self.next_ticket();
         }
         // A waker's clone and drop may be the user's code: never under the lock.
         let waker = waker.clone();
-        let old = self.take_other(direction, ticket.0);
-        let waiting = self.waiting(direction);
+        let old = self.take_other::<D>(ticket.0);
+        let waiting = D::waiting(self);
         if waiting.ticket.load(Relaxed) == ticket.0 {
             waiting.ticket.store(0, Relaxed);
         }
-        let other = Other { direction, ticket: ticket.0, waker, at };
+        let other = Other { is_read: D::IS_READ, ticket: ticket.0, waker, at };
         self.others().get_or_insert_default().push(other);
         waiting.others.store(waiting.others.load(Relaxed) + 1, Relaxed);
         drop(old);
@@ -247,59 +267,51 @@ impl Source {
 
     /// A pending future is dropped, or done: it leaves no waker behind.
     #[inline]
-    pub(crate) fn stop_waiting(&self, direction: Direction, ticket: &mut Ticket) {
-        let waiting = self.waiting(direction);
+    pub(crate) fn stop_waiting<D: Direction>(&self, ticket: &mut Ticket) {
+        let waiting = D::waiting(self);
         if waiting.ticket.load(Relaxed) == ticket.0 {
             waiting.ticket.store(0, Relaxed);
         } else if waiting.others.load(Relaxed) != 0 {
-            drop(self.take_other(direction, ticket.0));
+            drop(self.take_other::<D>(ticket.0));
         }
         ticket.0 = 0;
     }
 
-    fn take_other(&self, direction: Direction, ticket: u32) -> Option<Other> {
+    #[cold]
+    fn take_other<D: Direction>(&self, ticket: u32) -> Option<Other> {
         let mut list = self.others();
         let others = list.as_mut()?;
         let found = others
             .iter()
-            .position(|other| other.ticket == ticket && other.direction == direction)?;
-        let waiting = self.waiting(direction);
+            .position(|other| other.ticket == ticket && other.is_read == D::IS_READ)?;
+        let waiting = D::waiting(self);
         waiting.others.store(waiting.others.load(Relaxed) - 1, Relaxed);
         Some(others.remove(found))
     }
 
+    #[inline]
     fn next_ticket(&self) -> u32 {
-        // 0 is "no ticket", the highest is `Ticket::POLL`.
-        let next = (self.tickets.load(Relaxed) + 1) % Ticket::POLL.0;
-        self.tickets.store(next.max(1), Relaxed);
-        next.max(1)
+        // From 1, since 0 is "no ticket"; and never the highest, which is `Ticket::POLL`.
+        let last = self.tickets.load(Relaxed);
+        let next = if last == Ticket::POLL.0 - 1 { 1 } else { last + 1 };
+        self.tickets.store(next, Relaxed);
+        next
     }
 
     fn others(&self) -> MutexGuard<'_, Others> {
         self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows everybody who waits here: in which direction, and where.
-    pub(crate) fn for_each(&self, mut show: impl FnMut(Option<Number>, Direction, At)) {
-        for direction in [Direction::Read, Direction::Write] {
-            let waiting = self.waiting(direction);
+    /// Shows everybody who waits here: whether to read (or to write), and where.
+    pub(crate) fn for_each(&self, mut show: impl FnMut(Option<Number>, bool, At)) {
+        for (waiting, is_read) in [(&self.read, true), (&self.write, false)] {
             if waiting.ticket.load(Relaxed) != 0 {
-                show(
-                    Some(Number::from_bits(waiting.number.load(Relaxed))),
-                    direction,
-                    waiting.at.get(),
-                );
+                let number = Number::from_bits(waiting.number.load(Relaxed));
+                show(Some(number), is_read, waiting.at.get());
             }
         }
         for other in self.others().iter().flat_map(|others| others.iter()) {
-            show(Number::behind(&other.waker), other.direction, other.at);
+            show(Number::behind(&other.waker), other.is_read, other.at);
         }
-    }
-}
-
-fn ready_bit(direction: Direction) -> u32 {
-    match direction {
-        Direction::Read => READ_READY,
-        Direction::Write => WRITE_READY,
     }
 }

@@ -58,46 +58,51 @@ impl Epoll {
     }
 
     /// Waits until something is ready, or for `timeout` (`None`: for ever), never less than that.
-    ///
-    /// `epoll_pwait2` counts nanoseconds (Linux 5.11). Where it is missing, milliseconds, rounded up.
     #[doc(alias = "epoll_wait")]
-    #[doc(alias = "epoll_pwait2")]
+    #[inline]
     pub(crate) fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
-        static NO_PWAIT2: AtomicBool = AtomicBool::new(false);
+        match timeout {
+            None => self.wait_ms(events, -1),
+            Some(Duration::ZERO) => self.wait_ms(events, 0),
+            Some(timeout) => self.wait_ns(events, timeout),
+        }
+    }
+
+    #[inline]
+    fn wait_ms(&self, events: &mut Events, timeout_ms: c_int) -> io::Result<()> {
         events.filled = 0;
-        let fd = self.0.as_raw_fd();
         let (buffer, capacity) = (events.buffer.as_mut_ptr(), events.buffer.len() as c_int);
-        let timeout_ms = match timeout {
-            None => -1,
-            Some(Duration::ZERO) => 0,
-            Some(timeout) if !NO_PWAIT2.load(Relaxed) => {
-                let timeout = libc::timespec {
-                    tv_sec: timeout.as_secs().min(u32::MAX as u64) as libc::time_t,
-                    tv_nsec: timeout.subsec_nanos().into(),
-                };
-                let no_mask = ptr::null::<c_void>();
-                let call = libc::SYS_epoll_pwait2;
-                match syscall!(syscall(call, fd, buffer, capacity, &raw const timeout, no_mask, 0))
-                {
-                    Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
-                        NO_PWAIT2.store(true, Relaxed);
-                        return self.wait(
-                            events,
-                            Some(Duration::new(timeout.tv_sec as u64, timeout.tv_nsec as u32)),
-                        );
-                    }
-                    result => {
-                        events.filled = result? as usize;
-                        return Ok(());
-                    }
-                }
-            }
-            Some(timeout) => {
-                timeout.as_nanos().div_ceil(1_000_000).min(c_int::MAX as u128) as c_int
-            }
-        };
-        events.filled = syscall!(epoll_wait(fd, buffer, capacity, timeout_ms))? as usize;
+        let n = syscall!(epoll_wait(self.0.as_raw_fd(), buffer, capacity, timeout_ms))?;
+        events.filled = n as usize;
         Ok(())
+    }
+
+    /// Counts nanoseconds (Linux 5.11). Where the call is missing, milliseconds, rounded up.
+    #[doc(alias = "epoll_pwait2")]
+    fn wait_ns(&self, events: &mut Events, timeout: Duration) -> io::Result<()> {
+        static MISSING: AtomicBool = AtomicBool::new(false);
+        let whole_ms = timeout.as_nanos().div_ceil(1_000_000).min(c_int::MAX as u128) as c_int;
+        if MISSING.load(Relaxed) {
+            return self.wait_ms(events, whole_ms);
+        }
+        events.filled = 0;
+        let (buffer, capacity) = (events.buffer.as_mut_ptr(), events.buffer.len() as c_int);
+        let timeout = libc::timespec {
+            tv_sec: timeout.as_secs().min(u32::MAX as u64) as libc::time_t,
+            tv_nsec: timeout.subsec_nanos().into(),
+        };
+        let (fd, no_mask) = (self.0.as_raw_fd(), ptr::null::<c_void>());
+        let call = libc::SYS_epoll_pwait2;
+        match syscall!(syscall(call, fd, buffer, capacity, &raw const timeout, no_mask, 0)) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
+                MISSING.store(true, Relaxed);
+                self.wait_ms(events, whole_ms)
+            }
+            result => {
+                events.filled = result? as usize;
+                Ok(())
+            }
+        }
     }
 }
 
@@ -112,6 +117,10 @@ impl Events {
         // epoll_wait(2) refuses 0, and more than INT_MAX / sizeof(struct epoll_event).
         let capacity = capacity.clamp(1, 1 << 16);
         Events { buffer: vec![libc::epoll_event { events: 0, u64: 0 }; capacity], filled: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.filled
     }
 
     /// `(datum, bits)` of each event. Copied out: the struct is packed, so no reference to a field.
@@ -359,13 +368,19 @@ pub(crate) fn count_forks() {
     });
 }
 
-/// Milliseconds of a clock that is a few of them behind and costs next to nothing, clock_gettime(2).
+/// A clock that is a few milliseconds behind and costs next to nothing, in units of 2^20 ns, clock_gettime(2).
 #[doc(alias = "CLOCK_MONOTONIC_COARSE")]
-pub(crate) fn coarse_ms() -> u64 {
+#[inline]
+pub(crate) fn coarse_clock() -> u32 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // It cannot fail: the clock is there since Linux 2.6.32. Zero would only make ages wrong.
     let _ = syscall!(clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now));
-    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+    ((now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64) >> 20) as u32
+}
+
+/// How long ago `then` was. Right for 52 days; then ages start anew.
+pub(crate) fn coarse_age(then: u32) -> Duration {
+    Duration::from_nanos(u64::from(coarse_clock().wrapping_sub(then)) << 20)
 }
 
 // ---- two things std has no safe form of -------------------------------------------------------

@@ -6,6 +6,7 @@ mod listener;
 mod options;
 mod socket;
 mod stream;
+mod traits;
 
 pub use addrs::ToSocketAddrs;
 pub use halves::{OwnedReadHalf, OwnedWriteHalf};

@@ -11,7 +11,7 @@
 
 use crate::slab::{Key, Slab};
 use crate::waker::{Number, wake_contained};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::panic::Location;
@@ -20,6 +20,8 @@ use std::time::Instant;
 
 pub(crate) struct Timers {
     inner: RefCell<Inner>,
+    /// The number of slots, beside the borrow: most turns only ask whether there are any.
+    alive: Cell<usize>,
 }
 
 struct Inner {
@@ -51,11 +53,13 @@ struct Entry {
 impl Timers {
     pub(crate) fn new() -> Timers {
         let (slots, heap) = (Slab::new(), BinaryHeap::new());
-        Timers { inner: RefCell::new(Inner { slots, heap, stale: 0, order: 0, fired: 0 }) }
+        let inner = Inner { slots, heap, stale: 0, order: 0, fired: 0 };
+        Timers { inner: RefCell::new(inner), alive: Cell::new(0) }
     }
 
+    #[inline]
     pub(crate) fn alive(&self) -> usize {
-        self.inner.borrow().slots.len()
+        self.alive.get()
     }
 
     pub(crate) fn fired(&self) -> u64 {
@@ -74,6 +78,7 @@ impl Timers {
         let order = inner.order;
         let key = inner.slots.insert_with(|_| Timer { deadline, order, entry: order, waker, at });
         inner.heap.push(Reverse(Entry { deadline, order, index: key.index }));
+        self.alive.set(inner.slots.len());
         key
     }
 
@@ -121,16 +126,16 @@ impl Timers {
         let timer = inner.slots.remove(key)?;
         inner.stale += 1;
         inner.sweep();
+        self.alive.set(inner.slots.len());
         Some(timer.waker)
     }
 
     /// The earliest deadline.
     pub(crate) fn next(&self) -> Option<Instant> {
-        let mut inner = self.inner.borrow_mut();
-        if inner.slots.len() == 0 {
+        if self.alive() == 0 {
             return None;
         }
-        inner.settle()
+        self.inner.borrow_mut().settle()
     }
 
     /// Wakes the timers whose deadline is not after `now`, in the order of their deadlines.
@@ -148,6 +153,7 @@ impl Timers {
             due.extend(timer.map(|timer| timer.waker));
             inner.fired += 1;
         }
+        self.alive.set(inner.slots.len());
         drop(inner);
         due.into_iter().for_each(wake_contained);
     }
@@ -167,6 +173,7 @@ impl Timers {
         let mut inner = self.inner.borrow_mut();
         let keys: Vec<Key> = inner.slots.iter().map(|(key, _)| key).collect();
         inner.heap.clear();
+        self.alive.set(0);
         keys.into_iter()
             .filter_map(|key| inner.slots.remove(key))
             .map(|timer| timer.waker)

@@ -68,7 +68,14 @@ impl Number {
     pub(crate) fn wake(self) {
         if self.runtime() == current::runtime() {
             current::schedule(self.index(), self.generation());
-        } else if let Some(mailbox) = mailbox_of(self.runtime()) {
+        } else {
+            self.post();
+        }
+    }
+
+    #[cold]
+    fn post(self) {
+        if let Some(mailbox) = mailbox_of(self.runtime()) {
             mailbox.wake(self.0);
         }
     }

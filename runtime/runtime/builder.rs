@@ -15,7 +15,7 @@ use std::rc::Rc;
 pub struct Builder {
     pub(super) events_per_poll: usize,
     pub(super) polls_per_turn: usize,
-    pub(super) budget: u32,
+    pub(super) budget: i32,
 }
 
 impl Builder {
@@ -40,7 +40,7 @@ impl Builder {
     /// How many I/O operations, timers and joins may be ready within one poll of a task before it has to let the
     /// others go first: 128 by default, at least 1.
     pub fn budget(mut self, ops: u32) -> Builder {
-        self.budget = ops.max(1);
+        self.budget = ops.clamp(1, i32::MAX as u32) as i32;
         self
     }
 

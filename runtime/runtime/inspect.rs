@@ -4,14 +4,13 @@
 //! one: so the graph is found by asking every source, timer and task which numbers it holds.
 
 use super::Inner;
+use crate::current::{self, Lent};
 use crate::executor::Activity;
 use crate::slab::Key;
-use crate::source::Direction;
 use crate::sys;
 use crate::task::{Id, State, TaskInfo, Wait, WaitOn};
 use crate::waker::Number;
 use std::collections::HashMap;
-use std::time::Duration;
 
 /// Counts since the runtime was made, and (`…_alive`) of what there is now. Always on: each is one addition.
 ///
@@ -59,14 +58,15 @@ pub struct Metrics {
 impl Inner {
     pub(super) fn metrics(&self) -> Metrics {
         let Inner { executor, reactor, timers, mailbox, turns, .. } = self;
+        let counts = self.with_lent(current::counts, Lent::counts);
         Metrics {
             tasks_alive: executor.alive(),
             tasks_spawned: executor.spawned.get(),
             tasks_panicked: executor.panicked.get(),
             polls: executor.polls.get(),
-            wakes: executor.ready.wakes.get(),
+            wakes: counts.wakes,
             remote_wakes: mailbox.remote_wakes(),
-            budget_yields: executor.ready.budget_yields.get(),
+            budget_yields: counts.budget_yields,
             turns: turns.get(),
             epoll_waits: reactor.waits.get(),
             epoll_events: reactor.seen.get(),
@@ -80,9 +80,10 @@ impl Inner {
 
     pub(super) fn tasks(&self) -> Vec<TaskInfo> {
         let mut waits = self.waits();
-        let now_ms = sys::coarse_ms();
         let mut tasks = Vec::new();
-        self.executor.for_each(|task, number, activity| {
+        let is_queued =
+            |index| self.with_lent(|| current::is_task_queued(index), |lent| lent.is_queued(index));
+        self.executor.for_each(is_queued, |task, number, activity| {
             let state = match activity {
                 Activity::Running => State::Running,
                 Activity::Runnable => State::Runnable,
@@ -100,7 +101,7 @@ impl Inner {
                 future: (task.about.future)(),
                 state,
                 polls: task.polls,
-                idle: Duration::from_millis(task.idle_ms(now_ms).into()),
+                idle: sys::coarse_age(task.polled),
                 waits_for,
             });
         });
@@ -117,17 +118,16 @@ impl Inner {
             }
         };
         self.reactor.for_each(|source| {
-            source.for_each(|number, direction, at| {
-                let on = match direction {
-                    Direction::Read => WaitOn::Readable(source.fd()),
-                    Direction::Write => WaitOn::Writable(source.fd()),
-                };
+            source.for_each(|number, is_read, at| {
+                let on = if is_read { WaitOn::Readable } else { WaitOn::Writable }(source.fd());
                 add(number, on, at);
             });
         });
         self.timers.for_each(|number, deadline, at| add(number, WaitOn::Until(deadline), Some(at)));
-        self.executor
-            .for_each(|task, _, _| add(task.joiner(), WaitOn::Task(Id::from_bits(task.id)), None));
+        self.executor.for_each(
+            |_| false,
+            |task, _, _| add(task.joiner(), WaitOn::Task(Id::from_bits(task.id)), None),
+        );
         waits
     }
 }

@@ -5,8 +5,9 @@
 //! longer each time; the readiness is kept meanwhile, since no edge will come for clients that are queued already.
 
 use super::{AsyncTcpStream, TcpSocket, ToSocketAddrs};
-use crate::fd::{Claim, Interest, Registered};
-use crate::source::{Direction, Source};
+use crate::fd::{Claim, Registered};
+use crate::interest::Interest;
+use crate::source::{Read, Source};
 use crate::sys::{self, AcceptFailure};
 use crate::time::{Sleep, sleep_until};
 use futures_core::Stream;
@@ -92,11 +93,8 @@ impl AsyncTcpListener {
     #[track_caller]
     pub fn accept(&self) -> impl Future<Output = io::Result<(AsyncTcpStream, SocketAddr)>> {
         let at = Some(Location::caller());
-        async move {
-            let mut pause = None;
-            poll_fn(|cx| self.poll_pause(cx, &mut pause)).await;
-            self.settle(self.inner.io(Direction::Read, at, accept).await)
-        }
+        let (mut pause, mut claim) = (None, self.inner.claim(at));
+        poll_fn(move |cx| self.poll_accept_by(cx, &mut pause, &mut claim))
     }
 
     /// [`accept`](AsyncTcpListener::accept), as a poll function. The last waker is woken.
@@ -115,7 +113,7 @@ impl AsyncTcpListener {
             ready!(over);
         }
         loop {
-            match ready!(self.inner.poll_io_kept(cx, Direction::Read, accept)) {
+            match ready!(self.inner.poll_io_kept::<Read, _>(cx, accept)) {
                 Ok(None) => {}
                 Ok(Some(accepted)) => return Poll::Ready(self.settle(Ok(accepted))),
                 Err(error) => return Poll::Ready(self.settle(Err(error))),
@@ -152,12 +150,7 @@ impl AsyncTcpListener {
     /// ```
     #[track_caller]
     pub fn incoming(&self) -> Incoming<'_> {
-        Incoming {
-            listener: self,
-            claim: self.inner.claim(Direction::Read),
-            pause: None,
-            at: Location::caller(),
-        }
+        Incoming { listener: self, claim: self.inner.claim(Some(Location::caller())), pause: None }
     }
 
     /// The address it listens on.
@@ -187,6 +180,22 @@ impl AsyncTcpListener {
     /// Takes the socket out of the runtime. It stays non-blocking, and clients stay queued.
     pub fn into_std(self) -> net::TcpListener {
         self.inner.into_inner()
+    }
+
+    fn poll_accept_by(
+        &self,
+        cx: &mut Context<'_>,
+        pause: &mut Option<Sleep>,
+        claim: &mut Claim<'_, net::TcpListener, Read>,
+    ) -> Poll<io::Result<(AsyncTcpStream, SocketAddr)>> {
+        ready!(self.poll_pause(cx, pause));
+        loop {
+            match ready!(claim.poll(cx, accept)) {
+                Ok(None) => {}
+                Ok(Some(accepted)) => return Poll::Ready(self.settle(Ok(accepted))),
+                Err(error) => return Poll::Ready(self.settle(Err(error))),
+            }
+        }
     }
 
     /// Waits until it makes sense to accept again.
@@ -247,9 +256,8 @@ fn listen(address: SocketAddr) -> io::Result<AsyncTcpListener> {
 #[must_use = "streams do nothing unless they are polled"]
 pub struct Incoming<'a> {
     listener: &'a AsyncTcpListener,
-    claim: Claim<'a>,
+    claim: Claim<'a, net::TcpListener, Read>,
     pause: Option<Sleep>,
-    at: &'static Location<'static>,
 }
 
 impl Stream for Incoming<'_> {
@@ -259,15 +267,8 @@ impl Stream for Incoming<'_> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<AsyncTcpStream>>> {
-        let Incoming { listener, claim, pause, at } = &mut *self;
-        ready!(listener.poll_pause(cx, pause));
-        let accepted = loop {
-            match ready!(listener.inner.poll_claimed(cx, claim, Some(at), accept)) {
-                Ok(None) => {}
-                Ok(Some(accepted)) => break listener.settle(Ok(accepted)),
-                Err(error) => break listener.settle(Err(error)),
-            }
-        };
+        let Incoming { listener, claim, pause } = &mut *self;
+        let accepted = ready!(listener.poll_accept_by(cx, pause, claim));
         Poll::Ready(Some(accepted.map(|(stream, _)| stream)))
     }
 }

@@ -1,8 +1,9 @@
 //! A socket before it listens or connects, for what has to be set by then.
 
 use super::{AsyncTcpListener, AsyncTcpStream};
-use crate::fd::{Interest, Registered};
-use crate::source::Direction;
+use crate::fd::Registered;
+use crate::interest::Interest;
+use crate::source::{Read, Write};
 use crate::sys::{self, SocketOption};
 use std::fmt;
 use std::io;
@@ -152,8 +153,8 @@ impl TcpSocket {
         let inner: Registered<net::TcpStream> = Registered::new(self.fd.into())?;
         loop {
             // What a new source is taken to be ready for, this one is not: the kernel will say when.
-            inner.source()?.clear_ready(Direction::Write);
-            inner.source()?.clear_ready(Direction::Read);
+            inner.source()?.clear_ready::<Write>();
+            inner.source()?.clear_ready::<Read>();
             inner.ready(Interest::WRITABLE, Some(at), |_| ()).await?;
             if let Some(error) = inner.get_ref().take_error()? {
                 return Err(error);

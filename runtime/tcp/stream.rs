@@ -1,16 +1,14 @@
 //! The stream: reading, writing, and waiting for either. What is std's own about it is in `options.rs`.
 
 use super::{TcpSocket, ToSocketAddrs};
-use crate::fd::{Interest, Ready, Registered, retry};
-use crate::source::{Direction, Source};
+use crate::fd::{Registered, retry};
+use crate::interest::{Interest, Ready};
+use crate::source::{Read, Source, Write};
 use crate::sys;
-use futures_io::{AsyncRead, AsyncWrite};
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{self, Shutdown};
+use std::net;
 use std::os::fd::AsRawFd;
 use std::panic::Location;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 /// A TCP connection.
 ///
@@ -45,26 +43,43 @@ pub struct AsyncTcpStream {
 
 /// What one read does: the call, and the end of readiness if it was short.
 #[inline]
-fn recv(stream: &net::TcpStream, source: &Source, buf: &mut [u8]) -> io::Result<usize> {
+pub(super) fn recv(stream: &net::TcpStream, source: &Source, buf: &mut [u8]) -> io::Result<usize> {
     let n = sys::recv(stream.as_raw_fd(), buf)?;
     // The kernel moves at most 2^31 - 4096 bytes at once, read(2): such a count proves nothing.
-    if n < buf.len() && n < 0x7fff_f000 {
+    if n < buf.len() && n < MOST_AT_ONCE {
         source.short_read();
     }
     Ok(n)
 }
 
-fn recv_vectored(
+const MOST_AT_ONCE: usize = 0x7fff_f000;
+
+pub(super) fn recv_vectored(
     stream: &net::TcpStream,
     source: &Source,
     bufs: &mut [IoSliceMut<'_>],
 ) -> io::Result<usize> {
     let n = sys::recv_vectored(stream.as_raw_fd(), bufs)?;
-    // Only the first 1,024 buffers were offered, so look at what is certain: the first was not filled.
-    if bufs.first().is_some_and(|first| n < first.len()) && n < 0x7fff_f000 {
+    // Of many buffers the kernel was offered only the first: what is certain is that the very first has room left.
+    if bufs.iter().find(|buf| !buf.is_empty()).is_some_and(|first| n < first.len())
+        && n < MOST_AT_ONCE
+    {
         source.short_read();
     }
     Ok(n)
+}
+
+#[inline]
+pub(super) fn send(stream: &net::TcpStream, buf: &[u8]) -> io::Result<usize> {
+    sys::send(stream.as_raw_fd(), buf)
+}
+
+pub(super) fn send_vectored(stream: &net::TcpStream, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+    sys::send_vectored(stream.as_raw_fd(), bufs)
+}
+
+fn peek(stream: &net::TcpStream, buf: &mut [u8]) -> io::Result<usize> {
+    sys::peek(stream.as_raw_fd(), buf)
 }
 
 impl AsyncTcpStream {
@@ -106,11 +121,10 @@ impl AsyncTcpStream {
     #[inline]
     #[track_caller]
     pub fn read(&self, buf: &mut [u8]) -> impl Future<Output = io::Result<usize>> {
-        let at = Some(Location::caller());
-        let empty = buf.is_empty();
-        self.inner
-            .io(Direction::Read, at, move |stream, source| recv(stream, source, buf).map(Some))
-            .at_once(empty, 0)
+        let (empty, at) = (buf.is_empty(), Some(Location::caller()));
+        let operation =
+            move |stream: &net::TcpStream, source: &Source| recv(stream, source, buf).map(Some);
+        self.inner.io::<Read, _, _>(at, empty, operation)
     }
 
     /// Fills `buf`.
@@ -122,21 +136,20 @@ impl AsyncTcpStream {
     #[inline]
     #[track_caller]
     pub fn read_exact(&self, buf: &mut [u8]) -> impl Future<Output = io::Result<()>> {
-        let (mut filled, at) = (0, Some(Location::caller()));
-        let empty = buf.is_empty();
+        let (mut filled, empty, at) = (0, buf.is_empty(), Some(Location::caller()));
         let operation = move |stream: &net::TcpStream, source: &Source| {
-            match recv(stream, source, &mut buf[filled..])? {
-                0 => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::UnexpectedEof,
-                        "the stream ended before the buffer was full",
-                    ));
-                }
-                n => filled += n,
+            let n = recv(stream, source, &mut buf[filled..])?;
+            filled += n;
+            match filled == buf.len() {
+                true => Ok(Some(())),
+                false if n == 0 => Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the stream ended before the buffer was full",
+                )),
+                false => Ok(None),
             }
-            Ok((filled == buf.len()).then_some(()))
         };
-        self.inner.io(Direction::Read, at, operation).at_once(empty, ())
+        self.inner.io::<Read, _, _>(at, empty, operation)
     }
 
     /// [`read`](AsyncTcpStream::read) into several buffers, the first first. Of more than 1,024 (`IOV_MAX`) the first 1,024 are used.
@@ -146,12 +159,11 @@ impl AsyncTcpStream {
         &self,
         bufs: &mut [IoSliceMut<'_>],
     ) -> impl Future<Output = io::Result<usize>> {
-        let at = Some(Location::caller());
-        let empty = bufs.iter().all(|buf| buf.is_empty());
+        let (empty, at) = (bufs.iter().all(|buf| buf.is_empty()), Some(Location::caller()));
         let operation = move |stream: &net::TcpStream, source: &Source| {
             recv_vectored(stream, source, bufs).map(Some)
         };
-        self.inner.io(Direction::Read, at, operation).at_once(empty, 0)
+        self.inner.io::<Read, _, _>(at, empty, operation)
     }
 
     /// Writes as much of `buf` as there is room for, and waits if there is none.
@@ -164,11 +176,9 @@ impl AsyncTcpStream {
     #[inline]
     #[track_caller]
     pub fn write(&self, buf: &[u8]) -> impl Future<Output = io::Result<usize>> {
-        let at = Some(Location::caller());
-        let empty = buf.is_empty();
-        let operation =
-            move |stream: &net::TcpStream, _: &Source| sys::send(stream.as_raw_fd(), buf).map(Some);
-        self.inner.io(Direction::Write, at, operation).at_once(empty, 0)
+        let (empty, at) = (buf.is_empty(), Some(Location::caller()));
+        let operation = move |stream: &net::TcpStream, _: &Source| send(stream, buf).map(Some);
+        self.inner.io::<Write, _, _>(at, empty, operation)
     }
 
     /// Writes all of `buf`.
@@ -180,35 +190,31 @@ impl AsyncTcpStream {
     #[inline]
     #[track_caller]
     pub fn write_all(&self, buf: &[u8]) -> impl Future<Output = io::Result<()>> {
-        let (mut rest, at) = (buf, Some(Location::caller()));
+        let (mut rest, empty, at) = (buf, buf.is_empty(), Some(Location::caller()));
         let operation = move |stream: &net::TcpStream, _: &Source| {
-            let n = sys::send(stream.as_raw_fd(), rest)?;
+            let n = send(stream, rest)?;
             rest = &rest[n..];
             Ok(rest.is_empty().then_some(()))
         };
-        self.inner.io(Direction::Write, at, operation).at_once(buf.is_empty(), ())
+        self.inner.io::<Write, _, _>(at, empty, operation)
     }
 
     /// [`write`](AsyncTcpStream::write) from several buffers, the first first. Of more than 1,024 (`IOV_MAX`) the first 1,024 are used.
     #[doc(alias = "writev")]
     #[track_caller]
     pub fn write_vectored(&self, bufs: &[IoSlice<'_>]) -> impl Future<Output = io::Result<usize>> {
-        let at = Some(Location::caller());
-        let empty = bufs.iter().all(|buf| buf.is_empty());
-        let operation = move |stream: &net::TcpStream, _: &Source| {
-            sys::send_vectored(stream.as_raw_fd(), bufs).map(Some)
-        };
-        self.inner.io(Direction::Write, at, operation).at_once(empty, 0)
+        let (empty, at) = (bufs.iter().all(|buf| buf.is_empty()), Some(Location::caller()));
+        let operation =
+            move |stream: &net::TcpStream, _: &Source| send_vectored(stream, bufs).map(Some);
+        self.inner.io::<Write, _, _>(at, empty, operation)
     }
 
     /// As [`read`](AsyncTcpStream::read), but the bytes stay to be read again. Cancel safe.
     #[track_caller]
     pub fn peek(&self, buf: &mut [u8]) -> impl Future<Output = io::Result<usize>> {
-        let at = Some(Location::caller());
-        let empty = buf.is_empty();
-        let operation =
-            move |stream: &net::TcpStream, _: &Source| sys::peek(stream.as_raw_fd(), buf).map(Some);
-        self.inner.io(Direction::Read, at, operation).at_once(empty, 0)
+        let (empty, at) = (buf.is_empty(), Some(Location::caller()));
+        let operation = move |stream: &net::TcpStream, _: &Source| peek(stream, buf).map(Some);
+        self.inner.io::<Read, _, _>(at, empty, operation)
     }
 
     /// Waits until there may be something to read, an end or an error included. Takes nothing, so an idle
@@ -271,8 +277,10 @@ impl AsyncTcpStream {
         if buf.is_empty() {
             return Ok(0);
         }
-        self.inner
-            .try_io(Interest::WRITABLE, |stream, _| retry(|| sys::send(stream.as_raw_fd(), buf)))
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        self.inner.try_io(Interest::WRITABLE, |stream, _| retry(|| send(stream, buf)))
     }
 
     /// Runs `operation`, a call of your own on the socket, and remembers it when that says `WouldBlock`, so that the
@@ -315,118 +323,5 @@ impl AsyncTcpStream {
         operation: impl FnMut(&net::TcpStream) -> io::Result<R>,
     ) -> impl Future<Output = io::Result<R>> {
         self.inner.async_io(interest, Some(Location::caller()), operation)
-    }
-}
-
-impl AsyncRead for &AsyncTcpStream {
-    #[inline]
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        if buf.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        self.inner.poll_io_kept(cx, Direction::Read, |stream, source| recv(stream, source, buf))
-    }
-
-    fn poll_read_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &mut [IoSliceMut<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if bufs.iter().all(|buf| buf.is_empty()) {
-            return Poll::Ready(Ok(0));
-        }
-        self.inner
-            .poll_io_kept(cx, Direction::Read, |stream, source| recv_vectored(stream, source, bufs))
-    }
-}
-
-impl AsyncWrite for &AsyncTcpStream {
-    #[inline]
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if buf.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        self.inner
-            .poll_io_kept(cx, Direction::Write, |stream, _| sys::send(stream.as_raw_fd(), buf))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if bufs.iter().all(|buf| buf.is_empty()) {
-            return Poll::Ready(Ok(0));
-        }
-        self.inner.poll_io_kept(cx, Direction::Write, |stream, _| {
-            sys::send_vectored(stream.as_raw_fd(), bufs)
-        })
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Nothing is held back here: what was written is the kernel's.
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(match self.shutdown(Shutdown::Write) {
-            // Closed already, by a reset of the peer: that is what was asked for.
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-            result => result,
-        })
-    }
-}
-
-impl AsyncRead for AsyncTcpStream {
-    #[inline]
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &*self).poll_read(cx, buf)
-    }
-
-    fn poll_read_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &mut [IoSliceMut<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &*self).poll_read_vectored(cx, bufs)
-    }
-}
-
-impl AsyncWrite for AsyncTcpStream {
-    #[inline]
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &*self).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &*self).poll_write_vectored(cx, bufs)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut &*self).poll_flush(cx)
-    }
-
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut &*self).poll_close(cx)
     }
 }
