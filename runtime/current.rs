@@ -48,12 +48,19 @@ thread_local! {
 
 /// The tasks that were woken and not yet polled, in the order of their wakes.
 struct Queue {
-    ready: Vec<u32>,
+    ready: Vec<Entry>,
     /// By task index. A dense table of its own, so that a wake touches four bytes, not a task.
     marks: Vec<Mark>,
     /// The list of the last turn, empty again: two take turns, so that neither is ever allocated anew.
-    spare: Vec<u32>,
+    spare: Vec<Entry>,
     wakes: u64,
+}
+
+/// Which task was queued. One that ends while it is queued leaves its entry behind, which then fits none.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
+    pub(crate) index: u32,
+    generation: u16,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,7 +96,7 @@ pub(crate) fn admit(index: u32, generation: u16) {
             // Indices are handed out without gaps.
             None => queue.marks.push(mark),
         }
-        queue.ready.push(index);
+        queue.ready.push(Entry { index, generation });
     });
 }
 
@@ -115,26 +122,26 @@ pub(crate) fn schedule(index: u32, generation: u16) {
             None if index == ROOT => return now.root.set(true),
             _ => return,
         }
-        queue.ready.push(index);
+        queue.ready.push(Entry { index, generation });
         queue.wakes += 1;
     });
 }
 
 /// What is ready now, to be polled in this order: the list of a turn. What is woken from here on waits.
 #[inline]
-pub(crate) fn take_ready() -> Vec<u32> {
+pub(crate) fn take_ready() -> Vec<Entry> {
     NOW.with(|now| {
         let queue = &mut **now.queue.borrow_mut();
         mem::replace(&mut queue.ready, mem::take(&mut queue.spare))
     })
 }
 
-/// Whether the task at `index` is to be polled: a wake from now on queues it again. It is not when the
-/// task has ended since it was queued, also when another one has its index by now and was polled.
+/// Whether the task of `entry` is still to be polled. A wake from now on queues it again.
 #[inline]
-pub(crate) fn unqueue(index: u32) -> bool {
-    NOW.with(|now| match now.queue.borrow_mut().marks.get_mut(index as usize) {
-        Some(mark) if mark.state == MarkState::Queued => {
+pub(crate) fn unqueue(entry: Entry) -> bool {
+    let queued = Mark { generation: entry.generation, state: MarkState::Queued };
+    NOW.with(|now| match now.queue.borrow_mut().marks.get_mut(entry.index as usize) {
+        Some(mark) if *mark == queued => {
             mark.state = MarkState::Waiting;
             true
         }
@@ -145,14 +152,16 @@ pub(crate) fn unqueue(index: u32) -> bool {
 /// Gives a turn's list back: its memory, and what was not polled of it, which goes before what has
 /// been woken since.
 #[inline]
-pub(crate) fn give_back(mut list: Vec<u32>, polled: usize) {
+pub(crate) fn give_back(mut list: Vec<Entry>, polled: usize) {
     NOW.with(|now| {
         let queue = &mut **now.queue.borrow_mut();
         if polled < list.len() {
             queue.ready.splice(0..0, list.drain(polled..));
         }
         list.clear();
-        queue.spare = list;
+        if list.capacity() <= KEPT || list.capacity() < 64 * polled {
+            queue.spare = list;
+        }
     });
 }
 
@@ -182,7 +191,8 @@ pub(crate) fn shrink() {
     });
 }
 
-/// A queue that has known no more tasks than this keeps its memory.
+/// What has room for no more tasks than this keeps it. A turn's list keeps it as long as more than one
+/// in 64 places is used.
 const KEPT: usize = 64;
 
 /// The runtime whose turn it is on this thread; 0 when there is none.
@@ -223,14 +233,24 @@ pub(crate) fn poll_budget(cx: &Context<'_>) -> Poll<()> {
 
 #[cold]
 fn used_up(now: &Now, cx: &Context<'_>) -> Poll<()> {
+    if now.number.get() == 0 {
+        // Outside of any poll of ours there is nobody to let go first.
+        now.budget.set(now.limit.get());
+        return Poll::Ready(());
+    }
     if cx.waker().data().addr() as u64 != now.number.get() {
-        // Polled by another executor, inside our task or outside of any: it does not know that only a
-        // new poll of *our* task brings a new budget, and would poll for ever. One `Pending` is enough.
+        // Polled by another executor inside our task: it does not know that only a new poll of *our*
+        // task brings a new budget, and would poll for ever. One `Pending` is enough.
         now.budget.set(now.limit.get());
     }
     now.budget_yields.set(now.budget_yields.get() + 1);
     cx.waker().wake_by_ref();
     Poll::Pending
+}
+
+/// Whether a poll goes on that has nothing left to spend.
+pub(crate) fn is_used_up() -> bool {
+    NOW.with(|now| now.number.get() != 0 && now.budget.get() <= 0)
 }
 
 /// Every leaf future that is ready spends one operation, whatever came of it.

@@ -13,9 +13,8 @@
 
 use crate::current;
 use crate::slab::{Key, Slab};
-use crate::spawned::Spawned;
+use crate::spawned::{Spawned, panicked};
 use crate::waker::{Number, contain, wake_contained};
-use std::any::Any;
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::mem::{self, ManuallyDrop};
@@ -35,8 +34,9 @@ pub(crate) struct Executor {
 pub(crate) struct Task {
     /// Never reused, unlike the key.
     pub(crate) id: u64,
-    /// Away while it is being polled.
+    /// Away while it is being polled. When the task has ended: what it has left.
     future: Option<Spawned>,
+    /// How it has ended.
     ended: Option<Ended>,
     joiner: Option<Waker>,
     /// Nobody will ask for the output.
@@ -65,9 +65,10 @@ impl About {
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Ended {
     Finished,
-    Panicked(Box<dyn Any + Send>),
+    Panicked,
     Cancelled,
 }
 
@@ -75,7 +76,8 @@ enum Ended {
 pub(crate) enum Joined {
     /// The output waits inside.
     Finished(Spawned),
-    Panicked(Box<dyn Any + Send>),
+    /// What it panicked with waits inside.
+    Panicked(Spawned),
     Cancelled,
 }
 
@@ -133,9 +135,9 @@ impl Executor {
     pub(crate) fn run_ready(&self, most: usize, now: u32) {
         let list = current::take_ready();
         let most = most.min(list.len());
-        for &index in &list[..most] {
-            if current::unqueue(index) {
-                self.run(index, now);
+        for &entry in &list[..most] {
+            if current::unqueue(entry) {
+                self.run(entry.index, now);
             }
         }
         current::end_poll();
@@ -178,7 +180,7 @@ impl Executor {
             Err(payload) => {
                 self.panicked.set(self.panicked.get() + 1);
                 contain(|| drop(future));
-                self.end(key, None, Ended::Panicked(payload));
+                self.end(key, Some(panicked(payload)), Ended::Panicked);
             }
         }
     }
@@ -195,7 +197,7 @@ impl Executor {
     }
 
     /// The future is gone. From here on nobody can wake the task; whoever joins it is woken.
-    fn end(&self, key: Key, output: Option<Spawned>, ended: Ended) {
+    fn end(&self, key: Key, left: Option<Spawned>, ended: Ended) {
         current::forget(key.index);
         self.alive.set(self.alive.get() - 1);
         let mut tasks = self.tasks.borrow_mut();
@@ -203,14 +205,16 @@ impl Executor {
         if task.detached {
             let removed = tasks.remove(key);
             drop(tasks);
-            // Panic payloads, outputs, a joiner that was left behind: all of it may be the user's.
-            contain(|| drop((output, ended, removed)));
+            // An output, a panic's payload, a joiner that was left behind: the user's code, all of it.
+            contain(|| drop((left, removed)));
         } else {
-            task.future = output;
+            task.future = left;
             task.ended = Some(ended);
             let joiner = task.joiner.take();
             drop(tasks);
-            joiner.into_iter().for_each(wake_contained);
+            if let Some(joiner) = joiner {
+                wake_contained(joiner);
+            }
         }
     }
 
@@ -227,9 +231,9 @@ impl Executor {
             if task.ended.is_some() {
                 let mut task = tasks.remove(key).expect("it was just found");
                 drop(tasks);
-                return Poll::Ready(match (task.ended.take(), task.future.take()) {
-                    (Some(Ended::Finished), Some(output)) => Joined::Finished(output),
-                    (Some(Ended::Panicked(payload)), _) => Joined::Panicked(payload),
+                return Poll::Ready(match (task.ended, task.future.take()) {
+                    (Some(Ended::Finished), Some(left)) => Joined::Finished(left),
+                    (Some(Ended::Panicked), Some(left)) => Joined::Panicked(left),
                     _ => Joined::Cancelled,
                 });
             }
@@ -300,8 +304,8 @@ impl Executor {
                 if task.ended.is_none() {
                     self.alive.set(self.alive.get() - 1);
                 }
-                let Task { future, ended, joiner, .. } = task;
-                contain(|| drop((future, ended)));
+                let Task { future, joiner, .. } = task;
+                contain(|| drop(future));
                 joiner.into_iter().for_each(wake_contained);
             }
         }

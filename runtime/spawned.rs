@@ -1,4 +1,4 @@
-//! One spawned future, and then, in the same allocation, its output. Knows nobody.
+//! One spawned future, and then, in the same allocation, its output. Knows no other task.
 //!
 //! ```text
 //! Running(future) ──Ready──► Finished(Some(output)) ──joined──► Finished(None)
@@ -17,7 +17,8 @@ pub(crate) type Spawned = Pin<Box<dyn Erased>>;
 pub(crate) trait Erased {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// An `Option<F::Output>`: `Some` once, after `poll` was ready.
+    /// An `Option<F::Output>`: `Some` once, after `poll` was ready. Of a task that has panicked, an
+    /// `Option` of what it panicked with.
     fn output(self: Pin<&mut Self>) -> Option<&mut dyn Any>;
 }
 
@@ -60,5 +61,22 @@ where
             StageProjection::Running { .. } => None,
             StageProjection::Finished { output } => Some(output),
         }
+    }
+}
+
+/// What stands where a future was that has panicked.
+struct Panicked(Option<Box<dyn Any + Send>>);
+
+pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Spawned {
+    Box::pin(Panicked(Some(payload)))
+}
+
+impl Erased for Panicked {
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
+    fn output(self: Pin<&mut Self>) -> Option<&mut dyn Any> {
+        Some(&mut self.get_mut().0)
     }
 }

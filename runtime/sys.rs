@@ -5,9 +5,8 @@
 //! and cites nothing else than the call's own manual page.
 
 use std::ffi::{c_int, c_void};
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io;
 use std::marker::PhantomData;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::Location;
 use std::ptr;
@@ -27,6 +26,10 @@ macro_rules! syscall {
         if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
     }};
 }
+
+mod socket;
+
+pub(crate) use socket::*;
 
 // ---- epoll(7) ---------------------------------------------------------------------------------
 
@@ -162,182 +165,6 @@ impl EventFd {
 impl AsRawFd for EventFd {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
-    }
-}
-
-// ---- sockets: socket(7), tcp(7) ---------------------------------------------------------------
-
-/// A non-blocking, close-on-exec TCP socket for addresses like `domain` (`libc::AF_INET`, `AF_INET6`).
-#[doc(alias = "socket")]
-pub(crate) fn tcp_socket(ipv6: bool) -> io::Result<OwnedFd> {
-    let domain = if ipv6 { libc::AF_INET6 } else { libc::AF_INET };
-    let fd =
-        syscall!(socket(domain, libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0))?;
-    Ok(own(fd))
-}
-
-pub(crate) fn bind(fd: RawFd, address: &SocketAddr) -> io::Result<()> {
-    let (raw, length) = RawAddress::of(address);
-    syscall!(bind(fd, raw.0.as_ptr().cast(), length))?;
-    Ok(())
-}
-
-/// The kernel cuts `backlog` down to `net.core.somaxconn`, listen(2).
-pub(crate) fn listen(fd: RawFd, backlog: u32) -> io::Result<()> {
-    syscall!(listen(fd, backlog.min(c_int::MAX as u32) as c_int))?;
-    Ok(())
-}
-
-pub(crate) fn connect(fd: RawFd, address: &SocketAddr) -> io::Result<()> {
-    let (raw, length) = RawAddress::of(address);
-    syscall!(connect(fd, raw.0.as_ptr().cast(), length))?;
-    Ok(())
-}
-
-/// Whether a `connect` that failed so goes on in the background, connect(2).
-pub(crate) fn is_in_progress(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR))
-}
-
-/// The peer's address comes from the call itself: a peer that has reset has none to ask for later.
-#[doc(alias = "accept4")]
-pub(crate) fn accept(fd: RawFd) -> io::Result<(OwnedFd, SocketAddr)> {
-    let mut raw = RawAddress([0; 32]);
-    let mut length = size_of_val(&raw) as libc::socklen_t;
-    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    let fd = syscall!(accept4(fd, raw.0.as_mut_ptr().cast(), &raw mut length, flags))?;
-    let fd = own(fd);
-    Ok((fd, raw.parse(length)?))
-}
-
-/// What an error of `accept` means, accept(2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AcceptFailure {
-    /// That client has gone, or its network has: the next one may be there.
-    AskAgain,
-    /// It fails again and again until somebody gives something back.
-    OutOfResources,
-    OfListener,
-}
-
-pub(crate) fn accept_failure(error: &io::Error) -> AcceptFailure {
-    match error.raw_os_error().unwrap_or(0) {
-        libc::EINTR | libc::ECONNABORTED | libc::EPROTO | libc::EPERM => AcceptFailure::AskAgain,
-        libc::ENETDOWN | libc::ENOPROTOOPT | libc::EHOSTDOWN | libc::ENONET => {
-            AcceptFailure::AskAgain
-        }
-        libc::EHOSTUNREACH | libc::EOPNOTSUPP | libc::ENETUNREACH => AcceptFailure::AskAgain,
-        libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => AcceptFailure::OutOfResources,
-        _ => AcceptFailure::OfListener,
-    }
-}
-
-#[inline]
-pub(crate) fn recv(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
-    Ok(syscall!(recv(fd, buf.as_mut_ptr().cast(), buf.len(), 0))? as usize)
-}
-
-#[doc(alias = "recv")]
-#[doc(alias = "MSG_PEEK")]
-pub(crate) fn peek(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
-    Ok(syscall!(recv(fd, buf.as_mut_ptr().cast(), buf.len(), libc::MSG_PEEK))? as usize)
-}
-
-/// `MSG_NOSIGNAL`: a peer that has gone is the error `EPIPE`, never the signal.
-#[inline]
-pub(crate) fn send(fd: RawFd, buf: &[u8]) -> io::Result<usize> {
-    Ok(syscall!(send(fd, buf.as_ptr().cast(), buf.len(), libc::MSG_NOSIGNAL))? as usize)
-}
-
-/// More buffers than the kernel takes at once: it would refuse them all, readv(2) (`IOV_MAX`).
-const MOST_BUFFERS: usize = 1024;
-
-#[doc(alias = "readv")]
-pub(crate) fn recv_vectored(fd: RawFd, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-    // `IoSliceMut` has the layout of `struct iovec`; std guarantees it.
-    let count = bufs.len().min(MOST_BUFFERS) as c_int;
-    Ok(syscall!(readv(fd, bufs.as_mut_ptr().cast(), count))? as usize)
-}
-
-/// `sendmsg`, since `writev` has no `MSG_NOSIGNAL`.
-#[doc(alias = "sendmsg")]
-#[doc(alias = "writev")]
-pub(crate) fn send_vectored(fd: RawFd, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-    // SAFETY: `msghdr` is plain integers and pointers, for which zero is "none".
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    // `IoSlice` has the layout of `struct iovec`, and sendmsg(2) only reads through it.
-    message.msg_iov = bufs.as_ptr().cast_mut().cast();
-    message.msg_iovlen = bufs.len().min(MOST_BUFFERS);
-    Ok(syscall!(sendmsg(fd, &raw const message, libc::MSG_NOSIGNAL))? as usize)
-}
-
-/// The socket options of socket(7) and ipv6(7) that have to be set before `bind` or `connect`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum SocketOption {
-    ReuseAddr,
-    ReusePort,
-    OnlyV6,
-    RecvBuffer,
-    SendBuffer,
-}
-
-#[doc(alias = "setsockopt")]
-pub(crate) fn set_option(fd: RawFd, option: SocketOption, value: c_int) -> io::Result<()> {
-    let (level, name) = match option {
-        SocketOption::ReuseAddr => (libc::SOL_SOCKET, libc::SO_REUSEADDR),
-        SocketOption::ReusePort => (libc::SOL_SOCKET, libc::SO_REUSEPORT),
-        SocketOption::OnlyV6 => (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
-        SocketOption::RecvBuffer => (libc::SOL_SOCKET, libc::SO_RCVBUF),
-        SocketOption::SendBuffer => (libc::SOL_SOCKET, libc::SO_SNDBUF),
-    };
-    let length = size_of::<c_int>() as libc::socklen_t;
-    syscall!(setsockopt(fd, level, name, (&raw const value).cast(), length))?;
-    Ok(())
-}
-
-/// Room for a `struct sockaddr_in` or `sockaddr_in6`, as bytes: read and written by position, ip(7), ipv6(7).
-#[repr(align(8))]
-struct RawAddress([u8; 32]);
-
-impl RawAddress {
-    fn of(address: &SocketAddr) -> (RawAddress, libc::socklen_t) {
-        let mut raw = [0; 32];
-        raw[2..4].copy_from_slice(&address.port().to_be_bytes());
-        let (family, length) = match address {
-            SocketAddr::V4(v4) => {
-                raw[4..8].copy_from_slice(&v4.ip().octets());
-                (libc::AF_INET, size_of::<libc::sockaddr_in>())
-            }
-            SocketAddr::V6(v6) => {
-                raw[4..8].copy_from_slice(&v6.flowinfo().to_ne_bytes());
-                raw[8..24].copy_from_slice(&v6.ip().octets());
-                raw[24..28].copy_from_slice(&v6.scope_id().to_ne_bytes());
-                (libc::AF_INET6, size_of::<libc::sockaddr_in6>())
-            }
-        };
-        raw[..2].copy_from_slice(&(family as libc::sa_family_t).to_ne_bytes());
-        (RawAddress(raw), length as libc::socklen_t)
-    }
-
-    fn parse(&self, length: libc::socklen_t) -> io::Result<SocketAddr> {
-        let bytes = |at: usize| [self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]];
-        let family = libc::sa_family_t::from_ne_bytes([self.0[0], self.0[1]]) as c_int;
-        let port = u16::from_be_bytes([self.0[2], self.0[3]]);
-        match (family, length as usize) {
-            (libc::AF_INET, length) if length >= size_of::<libc::sockaddr_in>() => {
-                Ok(SocketAddrV4::new(Ipv4Addr::from(bytes(4)), port).into())
-            }
-            (libc::AF_INET6, length) if length >= size_of::<libc::sockaddr_in6>() => {
-                let mut ip = [0; 16];
-                ip.copy_from_slice(&self.0[8..24]);
-                let (flow, scope) = (u32::from_ne_bytes(bytes(4)), u32::from_ne_bytes(bytes(24)));
-                Ok(SocketAddrV6::new(Ipv6Addr::from(ip), port, flow, scope).into())
-            }
-            _ => Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the peer's address is neither IPv4 nor IPv6",
-            )),
-        }
     }
 }
 

@@ -3,17 +3,19 @@
 //! A handle is plain data: where the task is, and which task it was. It keeps nothing alive, and works on its
 //! runtime's thread; from elsewhere it can still be dropped, or abort, and that goes home by letter.
 
+mod abort;
 mod error;
 mod info;
 mod set;
 
+pub use abort::{AbortHandle, AbortOnDrop};
 pub use error::JoinError;
 pub use info::{Id, State, TaskInfo, Wait, WaitOn};
 pub use set::JoinSet;
 
 use crate::current;
 use crate::executor::{About, Joined, TaskKey};
-use crate::runtime::{at_home, current_inner, expect_current, home_of};
+use crate::runtime::{at_home, current_inner, expect_current, on_this_thread};
 use crate::waker::mailbox_of;
 use std::any::Any;
 use std::borrow::Cow;
@@ -25,6 +27,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 pub(crate) type Name = Box<Cow<'static, str>>;
+
+/// What a task that has panicked leaves behind.
+type Payload = Option<Box<dyn Any + Send>>;
 
 /// The other end of a spawned task. Awaiting it gives the task's output.
 ///
@@ -66,7 +71,8 @@ impl<T> JoinHandle<T> {
         JoinHandle { key, joined: false, take, output: PhantomData }
     }
 
-    /// Ends the task: its future is dropped before the next turn ends, never in here.
+    /// Ends the task: its future is dropped before the next turn ends, never in here. (With
+    /// [`polls_per_turn`](crate::Builder::polls_per_turn) it waits for its place in the queue like any other.)
     ///
     /// A task that is ready in the very poll in which it is aborted has finished. Aborting one that has ended, or
     /// twice, does nothing. From another thread it goes by letter.
@@ -84,12 +90,12 @@ impl<T> JoinHandle<T> {
 
     /// A handle that can only abort, and may be cloned.
     pub fn abort_handle(&self) -> AbortHandle {
-        AbortHandle { key: self.key }
+        AbortHandle::new(self.key)
     }
 
     /// The same handle, but dropping it aborts the task.
     pub fn abort_on_drop(self) -> AbortOnDrop<T> {
-        AbortOnDrop { handle: self }
+        AbortOnDrop::new(self)
     }
 
     /// Whether the task has ended and its future is dropped.
@@ -104,6 +110,11 @@ impl<T> JoinHandle<T> {
     /// The task's id, as [`TaskInfo`] and [`JoinError`] tell it.
     pub fn id(&self) -> Id {
         Id::from_bits(self.key.id)
+    }
+
+    /// Another handle to the same task, for a caller that forgets this one.
+    fn renew(&self) -> JoinHandle<T> {
+        JoinHandle { key: self.key, joined: self.joined, take: self.take, output: PhantomData }
     }
 
     /// `poll`, free of budget.
@@ -122,7 +133,11 @@ impl<T> JoinHandle<T> {
                 Some(output) => Ok(output),
                 None => unreachable!("a finished task holds its output until it is joined"),
             },
-            Joined::Panicked(payload) => Err(JoinError::panicked(id, payload)),
+            Joined::Panicked(mut task) => {
+                let payload =
+                    task.as_mut().output().and_then(|left| left.downcast_mut::<Payload>()?.take());
+                Err(JoinError::panicked(id, payload.unwrap_or_else(|| Box::new(()))))
+            }
             Joined::Cancelled => Err(JoinError::cancelled(id)),
         })
     }
@@ -159,7 +174,7 @@ impl<T> Drop for JoinHandle<T> {
             return;
         }
         let key = self.key;
-        match home_of(key) {
+        match on_this_thread(key.runtime()) {
             Some(inner) => {
                 let left = inner.executor().detach(key);
                 drop(inner);
@@ -183,102 +198,12 @@ fn abort(key: TaskKey) {
 
 #[track_caller]
 fn has_ended(key: TaskKey) -> bool {
-    match home_of(key) {
+    match on_this_thread(key.runtime()) {
         Some(inner) => inner.executor().has_ended(key),
         None => {
             ended_or_panic(key, "`is_finished` was asked");
             true
         }
-    }
-}
-
-/// A [`JoinHandle`] that aborts its task when it is dropped.
-///
-/// ```
-/// waken::block_on(async {
-///     let task = waken::spawn(std::future::pending::<()>()).abort_on_drop();
-///     let watch = task.detach();           // changed my mind
-///     watch.abort();
-///     let task = watch.abort_on_drop();
-///     assert!(task.await.is_err());
-/// });
-/// ```
-#[must_use = "dropping it at once aborts the task"]
-pub struct AbortOnDrop<T> {
-    handle: JoinHandle<T>,
-}
-
-impl<T> AbortOnDrop<T> {
-    /// Back to a handle whose drop lets the task run on.
-    pub fn detach(self) -> JoinHandle<T> {
-        let handle = JoinHandle {
-            key: self.handle.key,
-            joined: self.handle.joined,
-            take: self.handle.take,
-            output: PhantomData,
-        };
-        // Neither this one's drop nor the inner one's may run: the task now has another handle.
-        std::mem::forget(self);
-        handle
-    }
-}
-
-impl<T> Future for AbortOnDrop<T> {
-    type Output = Result<T, JoinError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.handle).poll(cx)
-    }
-}
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.handle.abort();
-    }
-}
-
-impl<T> fmt::Debug for AbortOnDrop<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AbortOnDrop").field("id", &self.handle.id()).finish_non_exhaustive()
-    }
-}
-
-/// Aborts a task, and nothing else. See [`JoinHandle::abort`].
-///
-/// ```
-/// waken::block_on(async {
-///     let task = waken::spawn(std::future::pending::<()>());
-///     let stop = task.abort_handle();
-///     waken::spawn(async move { stop.abort() });
-///     assert!(task.await.unwrap_err().is_cancelled());
-/// });
-/// ```
-#[derive(Clone)]
-pub struct AbortHandle {
-    key: TaskKey,
-}
-
-impl AbortHandle {
-    /// See [`JoinHandle::abort`].
-    pub fn abort(&self) {
-        abort(self.key);
-    }
-
-    /// See [`JoinHandle::is_finished`], also for its panic.
-    #[track_caller]
-    pub fn is_finished(&self) -> bool {
-        has_ended(self.key)
-    }
-
-    /// The task's id.
-    pub fn id(&self) -> Id {
-        Id::from_bits(self.key.id)
-    }
-}
-
-impl fmt::Debug for AbortHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AbortHandle").field("id", &self.id()).finish_non_exhaustive()
     }
 }
 

@@ -4,13 +4,15 @@
 //! register with the runtime that first polls them, and are taken out when they are dropped.
 
 use crate::current;
-use crate::runtime::{at_home, current_inner};
+use crate::runtime::{at_home, current_inner, on_this_thread};
 use crate::slab::Key;
+use crate::waker::wake_contained;
 use futures_core::Stream;
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -102,20 +104,22 @@ impl Sleep {
     /// ```
     pub fn reset(&mut self, deadline: Instant) {
         self.deadline = Some(deadline);
-        let Some(Timer { runtime, key }) = self.timer else {
-            return;
-        };
-        match current_inner() {
+        let Some(Timer { runtime, key }) = self.timer else { return };
+        match on_this_thread(runtime) {
             // When it has fired already, the next poll sees the new deadline and registers again.
-            Some(inner) if inner.id() == runtime => {
+            Some(inner) => {
                 if !inner.timers().reset(key, deadline) {
                     self.timer = None;
                 }
             }
-            _ => at_home(runtime, move |inner| {
-                // When it has fired there is nothing to move: the next poll registers again.
-                let _fired = inner.timers().reset(key, deadline);
-            }),
+            // A letter might arrive after a later reset at home. So it only tells who waits to look
+            // again: the next poll registers with whatever deadline it finds.
+            None => {
+                self.timer = None;
+                at_home(runtime, move |inner| {
+                    inner.timers().remove(key).into_iter().for_each(wake_contained);
+                });
+            }
         }
     }
 
@@ -195,13 +199,13 @@ impl fmt::Debug for Sleep {
 /// ```
 #[track_caller]
 pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoFuture> {
-    Timeout { future: future.into_future(), sleep: sleep(duration) }
+    Timeout { future: future.into_future(), sleep: sleep(duration), yielded: false }
 }
 
 /// Gives `future` until `deadline`. See [`timeout`].
 #[track_caller]
 pub fn timeout_at<F: IntoFuture>(deadline: Instant, future: F) -> Timeout<F::IntoFuture> {
-    Timeout { future: future.into_future(), sleep: sleep_until(deadline) }
+    Timeout { future: future.into_future(), sleep: sleep_until(deadline), yielded: false }
 }
 
 pin_project! {
@@ -212,6 +216,7 @@ pin_project! {
         #[pin]
         future: F,
         sleep: Sleep,
+        yielded: bool,
     }
 }
 
@@ -227,10 +232,16 @@ impl<F: Future> Future for Timeout<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        let used_up = current::is_used_up();
         if let Poll::Ready(output) = this.future.poll(cx) {
             return Poll::Ready(Ok(output));
         }
         ready!(this.sleep.poll_elapsed(cx));
+        // The deadline counts also when the future has used up the budget. Only a poll that began
+        // without any yields, once: a loop of timeouts that are over must let the others go on.
+        if used_up && !mem::replace(this.yielded, true) {
+            ready!(current::poll_budget(cx));
+        }
         current::spend();
         Poll::Ready(Err(Elapsed(())))
     }
@@ -296,8 +307,10 @@ pub struct Interval {
 
 impl Interval {
     /// Waits for the next tick, and returns when it was due. Cancel safe.
-    pub async fn tick(&mut self) -> Instant {
-        poll_fn(|cx| self.poll_tick(cx)).await
+    #[track_caller]
+    pub fn tick(&mut self) -> impl Future<Output = Instant> {
+        self.sleep.at = Location::caller();
+        poll_fn(|cx| self.poll_tick(cx))
     }
 
     /// [`tick`](Interval::tick), as a poll function. The last waker is woken.

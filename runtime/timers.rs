@@ -154,6 +154,11 @@ impl Timers {
             inner.fired += 1;
         }
         self.alive.set(inner.slots.len());
+        if inner.heap.capacity() > 4 * inner.heap.len() + 256 {
+            // A burst is over.
+            let kept = 2 * inner.heap.len();
+            inner.heap.shrink_to(kept);
+        }
         drop(inner);
         due.into_iter().for_each(wake_contained);
     }
@@ -219,117 +224,5 @@ impl Inner {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
-    use std::time::Duration;
-
-    struct Count(AtomicUsize);
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn here() -> &'static Location<'static> {
-        Location::caller()
-    }
-
-    #[test]
-    fn cancelled_timers_do_not_pile_up() {
-        let (timers, now) = (Timers::new(), Instant::now());
-        for _ in 0..1_000_000 {
-            let key = timers.insert(now + Duration::from_secs(3600), Waker::noop().clone(), here());
-            timers.remove(key);
-        }
-        assert!(timers.inner.borrow().heap.capacity() <= 1024);
-        assert_eq!(timers.next(), None);
-    }
-
-    #[test]
-    fn a_timer_that_is_moved_later_leaves_the_heap_alone() {
-        let (timers, now) = (Timers::new(), Instant::now());
-        let key = timers.insert(now, Waker::noop().clone(), here());
-        for second in 1..1000 {
-            assert!(timers.reset(key, now + Duration::from_secs(second)));
-            assert_eq!(timers.inner.borrow().heap.len(), 1);
-        }
-        timers.fire(now + Duration::from_secs(998));
-        assert_eq!(timers.alive(), 1, "not before its newest deadline");
-        timers.fire(now + Duration::from_secs(999));
-        assert_eq!(timers.alive(), 0);
-    }
-
-    #[test]
-    fn random_settings_agree_with_a_sorted_list() {
-        for seed in 1..200u64 {
-            let (timers, start) = (Timers::new(), Instant::now());
-            let mut model: Vec<(Key, Duration, Arc<Count>)> = Vec::new();
-            let mut random = seed;
-            let mut next = |below: u64| {
-                random ^= random << 13;
-                random ^= random >> 7;
-                random ^= random << 17;
-                random % below
-            };
-            let mut now = Duration::ZERO;
-            for _ in 0..300 {
-                let (pick, at) =
-                    (next(model.len() as u64 + 1) as usize, now + Duration::from_millis(next(50)));
-                match next(5) {
-                    0 | 1 => {
-                        let count = Arc::new(Count(AtomicUsize::new(0)));
-                        model.push((
-                            timers.insert(start + at, count.clone().into(), here()),
-                            at,
-                            count,
-                        ));
-                    }
-                    2 if pick < model.len() => drop(timers.remove(model.swap_remove(pick).0)),
-                    3 if pick < model.len() => {
-                        assert!(timers.reset(model[pick].0, start + at), "seed {seed}");
-                        model[pick].1 = at;
-                    }
-                    _ => {
-                        now += Duration::from_millis(next(20));
-                        timers.fire(start + now);
-                        model.retain(|(_, at, count)| {
-                            assert_eq!(
-                                count.0.load(Ordering::Relaxed),
-                                usize::from(*at <= now),
-                                "seed {seed}"
-                            );
-                            *at > now
-                        });
-                    }
-                }
-                assert_eq!(timers.alive(), model.len(), "seed {seed}");
-                let earliest = model.iter().map(|(_, at, _)| start + *at).min();
-                assert_eq!(timers.next(), earliest, "seed {seed}");
-                let inner = timers.inner.borrow();
-                assert_eq!(inner.heap.len(), inner.slots.len() + inner.stale, "seed {seed}");
-            }
-        }
-    }
-
-    #[test]
-    fn equal_deadlines_fire_in_the_order_they_were_set_even_after_a_move() {
-        struct Log(u32, Arc<std::sync::Mutex<Vec<u32>>>);
-        impl Wake for Log {
-            fn wake(self: Arc<Self>) {
-                self.1.lock().unwrap().push(self.0);
-            }
-        }
-        let (timers, now, log) = (Timers::new(), Instant::now(), Arc::default());
-        let waker = |n| Waker::from(Arc::new(Log(n, Arc::clone(&log))));
-        let at = now + Duration::from_secs(1);
-        let moved = timers.insert(now, waker(1), here());
-        timers.insert(at, waker(2), here());
-        timers.reset(moved, at);
-        timers.insert(at, waker(3), here());
-        timers.fire(at);
-        assert_eq!(*log.lock().unwrap(), [2, 1, 3]);
-    }
-}
+#[path = "../tests/inner/timers.rs"]
+mod tests;

@@ -1,6 +1,6 @@
 //! The settings of a runtime.
 
-use super::{HERE, Inner, Runtime};
+use super::{Inner, Runtime, home};
 use std::io;
 use std::rc::Rc;
 
@@ -50,8 +50,7 @@ impl Builder {
     /// When the process is out of descriptors (a runtime needs two), or has 65,535 runtimes.
     pub fn build(self) -> io::Result<Runtime> {
         let inner = Rc::new(Inner::new(&self)?);
-        // Fails only while the thread ends; then handles that outlive their `block_on` find nothing.
-        let _ = HERE.try_with(|here| here.borrow_mut().push((inner.id, Rc::downgrade(&inner))));
+        home::settle(&inner);
         Ok(Runtime { inner })
     }
 }

@@ -53,7 +53,7 @@ pub struct TaskInfo {
     pub state: State,
     /// How often it was polled.
     pub polls: u64,
-    /// Since its last poll, to a few milliseconds.
+    /// Since the turn of its last poll began, to a few milliseconds.
     pub idle: Duration,
     /// Whatever holds its waker.
     pub waits_for: Vec<Wait>,

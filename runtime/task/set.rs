@@ -8,7 +8,7 @@ use crate::current;
 use crate::executor::About;
 use crate::runtime::expect_current;
 use pin_project_lite::pin_project;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
 use std::panic::Location;
@@ -35,7 +35,7 @@ use std::task::{Context, Poll, Waker, ready};
 /// ```
 pub struct JoinSet<T> {
     /// By the order in which they were spawned.
-    members: HashMap<u64, JoinHandle<T>>,
+    members: BTreeMap<u64, JoinHandle<T>>,
     spawned: u64,
     ended: Arc<Mutex<Endings>>,
 }
@@ -53,7 +53,7 @@ fn lock(ended: &Mutex<Endings>) -> MutexGuard<'_, Endings> {
 impl<T: 'static> JoinSet<T> {
     /// An empty group.
     pub fn new() -> JoinSet<T> {
-        JoinSet { members: HashMap::new(), spawned: 0, ended: Arc::default() }
+        JoinSet { members: BTreeMap::new(), spawned: 0, ended: Arc::default() }
     }
 
     /// Spawns a task as a member.
@@ -90,28 +90,36 @@ impl<T: 'static> JoinSet<T> {
         let waker = cx.waker().clone();
         let old = lock(&self.ended).waker.replace(waker);
         drop(old);
-        match self.take_ended(cx) {
-            Some(result) => {
-                current::spend();
-                Poll::Ready(Some(result))
+        let mut ended = self.take_ended(cx);
+        if let (None, Some((&first, handle))) = (&ended, self.members.iter_mut().next()) {
+            // For the wait graph: a group waits for its members, so let one of them know who does.
+            if let Poll::Ready(result) = handle.poll_output(cx) {
+                self.members.remove(&first);
+                ended = Some(result);
             }
-            None => Poll::Pending,
         }
+        if ended.is_none() {
+            return Poll::Pending;
+        }
+        current::spend();
+        Poll::Ready(ended)
     }
 
     fn take_ended(&mut self, cx: &mut Context<'_>) -> Option<Result<T, JoinError>> {
         loop {
-            let member = lock(&self.ended).members.pop_front()?;
-            let Some(handle) = self.members.get_mut(&member) else {
-                continue;
-            };
-            let Poll::Ready(result) = handle.poll_output(cx) else {
+            let member = *lock(&self.ended).members.front()?;
+            // A member stays in the list until it is joined, also when joining it panics.
+            let result = match self.members.get_mut(&member).map(|handle| handle.poll_output(cx)) {
                 // Asked from inside a destructor of the member itself, which ends only after that.
-                lock(&self.ended).members.push_front(member);
-                return None;
+                Some(Poll::Pending) => return None,
+                Some(Poll::Ready(result)) => Some(result),
+                None => None,
             };
+            lock(&self.ended).members.pop_front();
             self.members.remove(&member);
-            return Some(result);
+            if result.is_some() {
+                return result;
+            }
         }
     }
 

@@ -1,0 +1,234 @@
+//! What may cross threads, and what may move: frozen here, so that a change is a decision.
+//!
+//! Most of it is proved by compiling. A `not_…!` names a trait that a type must not have: were it
+//! implemented, two candidates would fit the `_`, and the compiler would refuse.
+mod support;
+
+use std::cell::Cell;
+use std::fmt::Debug;
+use std::future::Pending;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::MutexGuard;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use support::watched;
+use waken::io::{Interest, Ready};
+use waken::net::{
+    AsyncTcpListener, AsyncTcpStream, Incoming, OwnedReadHalf, OwnedWriteHalf, TcpSocket,
+};
+use waken::runtime::{Builder, EnterGuard, Metrics, Remote, RemoteError, RemoteJoinHandle};
+use waken::task::{
+    self, AbortHandle, AbortOnDrop, JoinError, JoinHandle, JoinSet, TaskInfo, YieldNow,
+};
+use waken::time::{self, Elapsed, Interval, MissedTickBehavior, Sleep, Timeout};
+use waken::{Runtime, spawn};
+
+/// `Send`, but not `Sync`.
+type Sending = Cell<u8>;
+/// `Sync`, but not `Send`.
+type Sharing = MutexGuard<'static, u8>;
+/// Neither.
+type Staying = Rc<u8>;
+
+macro_rules! is {
+    ($($bound:ident)|+: $($type:ty),+ $(,)?) => {
+        const _: fn() = || {
+            fn check<T: $($bound+)+>() {}
+            $(check::<$type>();)+
+        };
+    };
+}
+
+macro_rules! is_not {
+    ($bound:ident: $($type:ty),+ $(,)?) => {
+        $(const _: fn() = || {
+            trait Ambiguous<A> {
+                fn check() {}
+            }
+            struct Has;
+            impl<T> Ambiguous<()> for T {}
+            impl<T: $bound> Ambiguous<Has> for T {}
+            let _ = <$type as Ambiguous<_>>::check;
+        };)+
+    };
+}
+
+is!(Send | Sync | Unpin | Debug: AsyncTcpListener, AsyncTcpStream, TcpSocket, OwnedReadHalf, OwnedWriteHalf);
+is!(Send | Sync | Unpin | Debug: Incoming<'static>, Interest, Ready);
+is!(Send | Sync | Unpin | Debug: Sleep, Interval, Elapsed, MissedTickBehavior);
+is!(Send | Sync | Unpin | Debug: Builder, Metrics, Remote, RemoteError);
+is!(Send | Sync | Unpin | Debug: task::Builder, task::Id, task::State, task::Wait, task::WaitOn);
+is!(Send | Sync | Unpin | Debug: TaskInfo, AbortHandle, JoinError, YieldNow);
+is!(Clone: Builder, Metrics, Remote, AbortHandle, TaskInfo);
+
+// Handles are as their output is, and no output is ever pinned.
+is!(Send | Sync | Unpin | Debug: JoinHandle<u8>, AbortOnDrop<u8>, JoinSet<u8>, RemoteJoinHandle<u8>);
+is!(Send: JoinHandle<Sending>, AbortOnDrop<Sending>, JoinSet<Sending>);
+is!(Sync: JoinHandle<Sharing>, AbortOnDrop<Sharing>, JoinSet<Sharing>);
+is_not!(Sync: JoinHandle<Sending>, AbortOnDrop<Sending>, JoinSet<Sending>);
+is_not!(Send: JoinHandle<Sharing>, AbortOnDrop<Sharing>, JoinSet<Sharing>);
+is_not!(Send: JoinHandle<Staying>, AbortOnDrop<Staying>, JoinSet<Staying>, RemoteJoinHandle<Staying>);
+is_not!(Sync: JoinHandle<Staying>, AbortOnDrop<Staying>, JoinSet<Staying>, RemoteJoinHandle<Staying>);
+is!(Send | Sync: RemoteJoinHandle<Sending>);
+is!(Unpin: JoinHandle<std::marker::PhantomPinned>, JoinSet<std::marker::PhantomPinned>);
+is!(Unpin: AbortOnDrop<std::marker::PhantomPinned>, RemoteJoinHandle<std::marker::PhantomPinned>);
+
+// A timeout is as its future is.
+is!(Send | Sync | Unpin: Timeout<Pending<u8>>);
+is_not!(Send: Timeout<Staying>);
+is_not!(Unpin: Timeout<std::marker::PhantomPinned>);
+
+// The runtime stays on its thread, and so does being inside it.
+is_not!(Send: Runtime, EnterGuard<'static>);
+is_not!(Sync: Runtime, EnterGuard<'static>);
+is_not!(Clone: Runtime, JoinHandle<u8>, JoinSet<u8>);
+is!(Debug: Runtime, EnterGuard<'static>);
+
+fn crosses<T: Send + Sync>(_: &T) {}
+
+/// Neither in the types of the functions above nor in their docs: what the methods return.
+#[test]
+fn the_futures_of_sockets_may_cross_threads() {
+    watched(10, || {
+        waken::block_on(async {
+            let bind = AsyncTcpListener::bind("127.0.0.1:0");
+            crosses(&bind);
+            let listener = bind.await.unwrap();
+            let address: SocketAddr = listener.local_addr().unwrap();
+            let by_text = AsyncTcpStream::connect(format!("127.0.0.1:{}", address.port()));
+            crosses(&by_text);
+            let by_host = AsyncTcpStream::connect(("localhost", address.port()));
+            crosses(&by_host);
+            let addresses = [address];
+            let by_addresses = AsyncTcpStream::connect(&addresses[..]);
+            crosses(&by_addresses);
+            let socket = TcpSocket::new_v4().unwrap().connect(address);
+            crosses(&socket);
+            let stream = by_addresses.await.unwrap();
+
+            let accept = listener.accept();
+            crosses(&accept);
+            crosses(&listener.incoming());
+            let (peer, _) = accept.await.unwrap();
+
+            let (mut one, mut other, mut some) = ([0; 4], [0; 4], [0; 4]);
+            crosses(&stream.read(&mut one));
+            crosses(&stream.read_exact(&mut one));
+            crosses(&stream.peek(&mut one));
+            let mut slices =
+                [std::io::IoSliceMut::new(&mut other), std::io::IoSliceMut::new(&mut some)];
+            crosses(&stream.read_vectored(&mut slices));
+            crosses(&stream.write(b"x"));
+            crosses(&stream.write_all(b"x"));
+            crosses(&stream.write_vectored(&[std::io::IoSlice::new(b"x")]));
+            crosses(&stream.readable());
+            crosses(&stream.writable());
+            crosses(&stream.ready(Interest::READABLE | Interest::WRITABLE));
+            crosses(&stream.async_io(Interest::READABLE, |_| Ok(0)));
+            let round = async {
+                stream.write_all(b"ping").await?;
+                peer.read_exact(&mut one).await
+            };
+            crosses(&round);
+            round.await.unwrap();
+        });
+    });
+}
+
+#[test]
+fn the_futures_of_time_and_tasks_may_cross_threads() {
+    watched(10, || {
+        waken::block_on(async {
+            crosses(&time::sleep(Duration::ZERO));
+            crosses(&time::timeout(Duration::ZERO, async { 1 }));
+            crosses(&time::timeout_at(time::now(), std::future::ready(1)));
+            crosses(&time::interval(Duration::from_millis(1)).tick());
+            crosses(&task::yield_now());
+            crosses(&task::consume_budget());
+            let mut set = JoinSet::new();
+            set.spawn(async { 1 });
+            crosses(&set.join_next());
+            crosses(&set.shutdown());
+            // The task's own future needs none of it, only the output does.
+            let handle = spawn(async {
+                let local = Rc::new(5);
+                task::yield_now().await;
+                *local
+            });
+            crosses(&handle);
+            assert_eq!(handle.await.unwrap(), 5);
+        });
+    });
+}
+
+/// `T: 'static` is asked where a task is spawned, and nowhere else.
+#[test]
+fn a_handle_is_a_future_for_every_output() {
+    fn generic<T>(handle: &mut JoinHandle<T>, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        handle.abort_handle().is_finished();
+        Pin::new(handle).poll(cx)
+    }
+    async fn guarded<T>(handle: JoinHandle<T>) -> Result<T, JoinError> {
+        handle.abort_on_drop().await
+    }
+    /// Shorter than `'static`, so that this would not compile if it were asked for.
+    async fn shorter<'a>(handle: JoinHandle<&'a str>, _: &'a str) -> Result<&'a str, JoinError> {
+        guarded(handle).await
+    }
+    watched(10, || {
+        waken::block_on(async {
+            let mut handle = spawn(async { 1 });
+            assert_eq!(std::future::poll_fn(|cx| generic(&mut handle, cx)).await.unwrap(), 1);
+            let local = String::from("local");
+            assert_eq!(shorter(spawn(async { "output" }), &local).await.unwrap(), "output");
+        });
+    });
+}
+
+/// `block_on` borrows for the call only. U02.
+#[test]
+fn block_on_takes_futures_that_borrow() {
+    watched(10, || {
+        let runtime = Runtime::new().unwrap();
+        let mut count = 0;
+        let text = String::from("borrowed");
+        let length = runtime.block_on(async {
+            count += 1;
+            task::yield_now().await;
+            text.len()
+        });
+        count += waken::block_on(async { count });
+        assert_eq!((count, length), (2, 8));
+    });
+}
+
+/// Everything that may cross does, and works as before when it is back.
+#[test]
+fn what_may_cross_threads_comes_back_whole() {
+    watched(10, || {
+        let runtime = Runtime::new().unwrap();
+        let parts = runtime.block_on(async {
+            let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+            let stream = AsyncTcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let mut sleep = Box::pin(time::sleep(Duration::from_millis(5)));
+            // Registered with a timer, a waiter and a joiner before the journey.
+            assert!(futures_lite::future::poll_once(&mut sleep).await.is_none());
+            (listener, stream, sleep, spawn(async { 3 }))
+        });
+        let journey = std::thread::spawn(move || {
+            let text = format!("{parts:?}");
+            (parts, text)
+        });
+        let ((listener, stream, sleep, handle), text) = journey.join().unwrap();
+        assert!(text.contains("JoinHandle"), "{text}");
+        runtime.block_on(async {
+            let (peer, _) = listener.accept().await.unwrap();
+            peer.write_all(b"x").await.unwrap();
+            stream.read_exact(&mut [0]).await.unwrap();
+            sleep.await;
+            assert_eq!(handle.await.unwrap(), 3);
+        });
+    });
+}

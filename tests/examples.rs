@@ -1,0 +1,318 @@
+//! The examples print what their headers say, and the servers among them survive their clients.
+//!
+//! They are run as they were built by `cargo test` (or `cargo build --examples`), beside this test.
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
+use support::{eventually, watched};
+
+const ANY: &str = "127.0.0.1:0";
+
+// ---- running them -----------------------------------------------------------------------------
+
+fn example(name: &str) -> Command {
+    let test = std::env::current_exe().unwrap();
+    let path: PathBuf = test.parent().unwrap().parent().unwrap().join("examples").join(name);
+    assert!(path.exists(), "{} is not built: `cargo build --examples`", path.display());
+    let mut command = Command::new(path);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs an example to its end, and returns its standard output.
+fn output_of(name: &str, arguments: &[&str]) -> String {
+    let mut child = Killed(example(name).args(arguments).spawn().unwrap());
+    let mut out = String::new();
+    child.0.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    let status = child.0.wait().unwrap();
+    assert!(status.success(), "`{name}`: {status}\n{out}");
+    out
+}
+
+/// The output that the header of an example promises: what follows its last command.
+fn promised(source: &str) -> String {
+    let header: Vec<&str> = source.lines().map_while(|line| line.strip_prefix("//!")).collect();
+    let begin = header.iter().rposition(|line| line.contains("$ cargo run")).unwrap();
+    let lines = header[begin + 1..].iter().take_while(|line| !line.contains("```"));
+    lines.map(|line| format!("{}\n", line.trim())).collect()
+}
+
+/// With `#` for the numbers behind `fd ` and before ` s`: what differs from run to run.
+fn unnumbered(text: &str) -> String {
+    let is_number = |word: &str| word.parse::<f64>().is_ok();
+    let lines = text.lines().map(|line| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let shown = (0..words.len()).map(|n| {
+            let fd = n > 0 && words[n - 1] == "fd";
+            let seconds = words.get(n + 1) == Some(&"s");
+            if is_number(words[n]) && (fd || seconds) { "#" } else { words[n] }
+        });
+        shown.collect::<Vec<_>>().join(" ")
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A child that does not survive this test, however that ends.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ended_already = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A server among the examples.
+struct Server {
+    child: Killed,
+    out: BufReader<ChildStdout>,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn start(name: &str, arguments: &[&str]) -> Server {
+        let mut child = Killed(example(name).args(arguments).spawn().unwrap());
+        let mut out = BufReader::new(child.0.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        let address = line.strip_prefix("listening on ").expect(&line).trim().parse().unwrap();
+        Server { child, out, address }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    }
+
+    fn fds(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.0.id())).unwrap().count()
+    }
+
+    /// Ends the server, which must be running, and must have printed nothing more to its standard output.
+    fn stop(mut self) -> String {
+        let ended = self.child.0.try_wait().unwrap();
+        self.child.0.kill().unwrap();
+        let (mut out, mut err) = (String::new(), String::new());
+        self.out.read_to_string(&mut out).unwrap();
+        self.child.0.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        assert!(ended.is_none(), "it ended by itself: {ended:?}\n{err}");
+        assert_eq!(out, "", "one line on standard output, and no more");
+        err
+    }
+}
+
+/// What comes back for `bytes`.
+fn ask(stream: &mut TcpStream, bytes: &[u8]) -> Vec<u8> {
+    stream.write_all(bytes).unwrap();
+    let mut answer = vec![0; bytes.len()];
+    stream.read_exact(&mut answer).unwrap();
+    answer
+}
+
+/// Sends a lot, says that this was all, and gets all of it back, and then the end.
+fn send_and_half_close(mut stream: TcpStream, bytes: usize) {
+    let sent: Vec<u8> = (0..bytes).map(|n| (n % 251) as u8).collect();
+    let (mut writer, copy) = (stream.try_clone().unwrap(), sent.clone());
+    let writing = thread::spawn(move || {
+        writer.write_all(&copy).unwrap();
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).unwrap();
+    writing.join().unwrap();
+    assert!(received == sent, "{} of {bytes} bytes came back", received.len());
+}
+
+/// Closes by a reset instead of an end.
+#[allow(unsafe_code)]
+fn reset(stream: TcpStream) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let size = size_of::<libc::linger>() as libc::socklen_t;
+    // SAFETY: the descriptor is open, and the kernel reads `size` bytes of `linger`.
+    let result = unsafe {
+        let (option, value) = (libc::SO_LINGER, (&raw const linger).cast());
+        libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, option, value, size)
+    };
+    assert_eq!(result, 0);
+}
+
+// ---- the programs that end --------------------------------------------------------------------
+
+#[test]
+fn hello_timeout_and_thread_print_what_their_headers_say() {
+    let programs = [
+        ("hello", include_str!("../examples/hello.rs")),
+        ("timeout", include_str!("../examples/timeout.rs")),
+        ("thread", include_str!("../examples/thread.rs")),
+    ];
+    for (name, source) in programs {
+        watched(30, || assert_eq!(output_of(name, &[]), promised(source), "{name}"));
+    }
+}
+
+#[test]
+fn tasks_prints_the_sentences_of_its_header_with_the_lines_they_are_about() {
+    watched(30, || {
+        let promised = promised(include_str!("../examples/tasks.rs"));
+        assert_eq!(unnumbered(&output_of("tasks", &[])), unnumbered(&promised));
+    });
+}
+
+#[test]
+fn client_prints_what_the_echo_server_sends_back_and_ends() {
+    watched(30, || {
+        let echo = Server::start("echo", &[ANY]);
+        let address = echo.address.to_string();
+        let promised = promised(include_str!("../examples/client.rs"));
+        assert_eq!(output_of("client", &[&address, "hello", "world"]), promised);
+        assert_eq!(output_of("client", &[&address]), "hello\n");
+        echo.stop();
+    });
+}
+
+#[test]
+fn client_without_a_server_says_so_and_fails() {
+    watched(30, || {
+        let nobody = std::net::TcpListener::bind(ANY).unwrap().local_addr().unwrap();
+        let Output { status, stderr, .. } =
+            example("client").arg(nobody.to_string()).output().unwrap();
+        assert!(!status.success());
+        assert!(String::from_utf8_lossy(&stderr).contains("refused"), "{stderr:?}");
+    });
+}
+
+// ---- echo and proxy ---------------------------------------------------------------------------
+
+/// What an echo server owes its clients, near or behind a proxy.
+fn echoes(server: &Server) {
+    let before = server.fds();
+    // Two at once, in turns: neither waits for the other.
+    let (mut one, mut two) = (server.connect(), server.connect());
+    for round in 0..100u8 {
+        assert_eq!(ask(&mut one, &[round; 3]), [round; 3]);
+        assert_eq!(ask(&mut two, &[round, 1]), [round, 1]);
+    }
+    send_and_half_close(one, 1 << 20);
+    // Peers that vanish: at once, in the middle, with an answer on the way to them.
+    for n in 0..50 {
+        let mut stream = server.connect();
+        match n % 3 {
+            0 => {}
+            1 => drop(ask(&mut stream, b"in the middle")),
+            _ => stream.write_all(&[7; 100_000]).unwrap(),
+        }
+        reset(stream);
+    }
+    assert_eq!(ask(&mut two, b"still there"), b"still there");
+    send_and_half_close(two, 10);
+    eventually("all connections are closed", || server.fds() == before);
+}
+
+#[test]
+fn echo_serves_many_survives_resets_and_keeps_nothing() {
+    watched(60, || {
+        let echo = Server::start("echo", &[ANY]);
+        echoes(&echo);
+        assert_eq!(echo.stop(), "");
+    });
+}
+
+#[test]
+fn proxy_is_an_echo_server_when_it_stands_in_front_of_one() {
+    watched(60, || {
+        let echo = Server::start("echo", &[ANY]);
+        let proxy = Server::start("proxy", &[ANY, &echo.address.to_string()]);
+        let before = echo.fds();
+        echoes(&proxy);
+        let client = output_of("client", &[&proxy.address.to_string()]);
+        assert_eq!(client, promised(include_str!("../examples/proxy.rs")));
+        eventually("the server behind it has no connection", || echo.fds() == before);
+        proxy.stop();
+        echo.stop();
+    });
+}
+
+#[test]
+fn proxy_without_its_target_ends_the_connection_and_lives() {
+    watched(30, || {
+        let nobody = std::net::TcpListener::bind(ANY).unwrap().local_addr().unwrap();
+        let proxy = Server::start("proxy", &[ANY, &nobody.to_string()]);
+        for _ in 0..3 {
+            assert_eq!(proxy.connect().read(&mut [0]).unwrap(), 0);
+        }
+        assert!(proxy.stop().contains("refused"));
+    });
+}
+
+// ---- chat -------------------------------------------------------------------------------------
+
+fn next_line(member: &mut BufReader<TcpStream>) -> String {
+    let mut line = String::new();
+    member.read_line(&mut line).unwrap();
+    line
+}
+
+/// Three members, numbered in the order of their coming, each known to be in.
+fn three(chat: &Server) -> [BufReader<TcpStream>; 3] {
+    let mut members = [(); 3].map(|()| BufReader::new(chat.connect()));
+    // The last was accepted last: once it is heard by the others, all are in.
+    members[2].get_mut().write_all(b"in\n").unwrap();
+    assert_eq!(next_line(&mut members[0]), "3: in\n");
+    assert_eq!(next_line(&mut members[1]), "3: in\n");
+    members
+}
+
+#[test]
+fn chat_sends_every_line_to_everybody_else() {
+    watched(30, || {
+        let chat = Server::start("chat", &[ANY]);
+        let [mut one, mut two, mut three] = three(&chat);
+        let promised = promised(include_str!("../examples/chat.rs"));
+        assert!(promised.contains("1: hello "), "{promised}");
+        // In pieces, and two lines in one: what counts is the end of a line.
+        one.get_mut().write_all(b"hel").unwrap();
+        thread::sleep(Duration::from_millis(20));
+        one.get_mut().write_all(b"lo\nagain\n").unwrap();
+        for other in [&mut two, &mut three] {
+            assert_eq!(next_line(other), "1: hello\n");
+            assert_eq!(next_line(other), "1: again\n");
+        }
+        two.get_mut().write_all(b"bye\n").unwrap();
+        assert_eq!(next_line(&mut one), "2: bye\n", "nobody hears himself");
+        assert_eq!(next_line(&mut three), "2: bye\n");
+        chat.stop();
+    });
+}
+
+#[test]
+fn chat_suffers_from_no_member_who_vanishes_is_slow_or_never_ends_a_line() {
+    watched(60, || {
+        let chat = Server::start("chat", &[ANY]);
+        let [mut talker, mut listener, slow] = three(&chat);
+        let before = chat.fds();
+        for _ in 0..20 {
+            reset(chat.connect());
+        }
+        let mut endless = chat.connect();
+        let _may_be_cut_off = endless.write_all(&[b'x'; 100_000]);
+        assert!(matches!(endless.read(&mut [0; 64]), Ok(0) | Err(_)), "put out");
+        // `slow` reads nothing, and is put out when its buffer is full; the listener gets every line.
+        let line = [&[b'y'; 999][..], b"\n"].concat();
+        for _ in 0..16_000 {
+            talker.get_mut().write_all(&line).unwrap();
+            assert_eq!(next_line(&mut listener).len(), "1: ".len() + line.len());
+        }
+        eventually("the slow one is put out", || chat.fds() == before - 1);
+        let mut left = Vec::new();
+        let _or_a_reset = slow.into_inner().read_to_end(&mut left);
+        assert!(left.len() < 16_000_000, "all was queued for it: {} bytes", left.len());
+        chat.stop();
+    });
+}

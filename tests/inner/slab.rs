@@ -1,0 +1,61 @@
+//! `runtime/slab.rs`, from inside.
+
+use super::*;
+use std::collections::HashMap;
+
+#[test]
+fn a_key_finds_its_value_and_no_later_one() {
+    let mut slab = Slab::new();
+    let first = slab.insert_with(|_| 'a');
+    assert_eq!(slab.remove(first), Some('a'));
+    let second = slab.insert_with(|_| 'b');
+    assert_eq!(second.index, first.index, "the place is used again");
+    assert_eq!(slab.get(first), None, "but the old key does not fit");
+    assert_eq!(slab.remove(first), None);
+    assert_eq!(slab.get(second), Some(&'b'));
+}
+
+#[test]
+fn an_old_key_stays_dead_after_the_table_gave_back_its_memory() {
+    let mut slab = Slab::new();
+    let keys: Vec<Key> = (0..1000).map(|n| slab.insert_with(|_| n)).collect();
+    for &key in &keys {
+        slab.remove(key);
+    }
+    assert_eq!(slab.entries.capacity(), 0);
+    slab.insert_with(|_| 5);
+    assert!(keys.iter().all(|&key| slab.get(key).is_none()));
+}
+
+#[test]
+fn stamps_may_wrap() {
+    let mut slab = Slab::new();
+    slab.stamp = u32::MAX - 1;
+    let keys: Vec<Key> = (0..4).map(|n| slab.insert_with(|_| n)).collect();
+    for (n, &key) in keys.iter().enumerate() {
+        assert_eq!(slab.get(key), Some(&n));
+    }
+}
+
+#[test]
+fn random_inserts_and_removes_agree_with_a_map() {
+    for seed in 1..200u64 {
+        let (mut slab, mut model, mut random) = (Slab::new(), HashMap::new(), seed);
+        for step in 0..500 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            if random % 3 != 0 || model.is_empty() {
+                let key = slab.insert_with(|_| step);
+                assert_eq!(model.insert(key.to_bits(), step), None, "seed {seed}: a key twice");
+            } else {
+                let bits = *model.keys().min_by_key(|bits| **bits ^ random).unwrap();
+                assert_eq!(slab.remove(Key::from_bits(bits)), model.remove(&bits), "seed {seed}");
+            }
+            assert_eq!(slab.len(), model.len());
+        }
+        for (key, value) in slab.iter() {
+            assert_eq!(model.get(&key.to_bits()), Some(value), "seed {seed}");
+        }
+    }
+}

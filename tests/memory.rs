@@ -1,0 +1,367 @@
+//! What the runtime costs in memory: nothing per round trip, little per task and connection, and nothing that stays.
+#![allow(unsafe_code)] // A global allocator.
+mod support;
+
+use futures_lite::future::poll_once;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::{Cell, RefCell};
+use std::future::{pending, poll_fn};
+use std::net::TcpStream;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+use support::watched;
+use waken::task::yield_now;
+use waken::time::{sleep, timeout};
+use waken::{AsyncTcpListener, AsyncTcpStream, Runtime, block_on, spawn};
+
+// ---- counting ---------------------------------------------------------------------------------
+
+/// The system's allocator, and a count per thread: a runtime has one, and so has a test.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static LIVE: Cell<i64> = const { Cell::new(0) };
+}
+
+fn count(allocations: u64, bytes: i64) {
+    ALLOCATIONS.with(|count| count.set(count.get() + allocations));
+    LIVE.with(|live| live.set(live.get() + bytes));
+}
+
+// SAFETY: the system's allocator does all; counting touches no memory of its own.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(1, layout.size() as i64);
+        // SAFETY: as the caller promised.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(0, -(layout.size() as i64));
+        // SAFETY: as the caller promised.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(1, size as i64 - layout.size() as i64);
+        // SAFETY: as the caller promised.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How often this thread has asked for memory.
+fn allocations() -> u64 {
+    ALLOCATIONS.get()
+}
+
+/// What this thread has asked for and not given back, in bytes.
+fn live() -> i64 {
+    LIVE.get()
+}
+
+// ---- steps that allocate nothing --------------------------------------------------------------
+
+async fn connected() -> (AsyncTcpStream, AsyncTcpStream) {
+    let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = AsyncTcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    (client, listener.accept().await.unwrap().0)
+}
+
+async fn echo(stream: AsyncTcpStream) {
+    let mut buf = [0; 4096];
+    loop {
+        match stream.read(&mut buf).await.unwrap() {
+            0 => return,
+            n => stream.write_all(&buf[..n]).await.unwrap(),
+        }
+    }
+}
+
+#[test]
+fn a_round_trip_allocates_nothing() {
+    watched(60, || {
+        block_on(async {
+            let (client, server) = connected().await;
+            spawn(echo(server));
+            let client = spawn(async move {
+                let mut before = 0;
+                for round in 0..1_100 {
+                    if round == 100 {
+                        before = allocations();
+                    }
+                    client.write_all(b"ping").await.unwrap();
+                    client.read_exact(&mut [0; 4]).await.unwrap();
+                }
+                allocations() - before
+            });
+            assert_eq!(client.await.unwrap(), 0, "in 1,000 round trips");
+        });
+    });
+}
+
+#[test]
+fn waking_yielding_and_dropping_a_stream_allocate_nothing() {
+    watched(60, || {
+        block_on(async {
+            let waker: Rc<RefCell<Option<Waker>>> = Rc::default();
+            let theirs = waker.clone();
+            spawn(poll_fn(move |cx| {
+                *theirs.borrow_mut() = Some(cx.waker().clone());
+                Poll::<()>::Pending
+            }));
+            let (client, server) = connected().await;
+            // The lists of two turns, which then take turns, have to be there.
+            for _ in 0..3 {
+                if let Some(waker) = &*waker.borrow() {
+                    waker.wake_by_ref();
+                }
+                yield_now().await;
+            }
+            let before = allocations();
+            for _ in 0..1_000 {
+                waker.borrow().as_ref().unwrap().wake_by_ref();
+                yield_now().await;
+            }
+            assert_eq!(allocations() - before, 0, "1,000 wakes and yields");
+            drop((client, server));
+            assert_eq!(allocations() - before, 0, "dropping two streams");
+        });
+    });
+}
+
+#[test]
+fn a_million_sleeps_and_timeouts_that_are_given_up_allocate_nothing() {
+    watched(60, || {
+        block_on(async {
+            let hour = Duration::from_secs(3600);
+            let mut before = 0;
+            for round in 0..500_100 {
+                if round == 100 {
+                    before = allocations();
+                }
+                assert!(poll_once(sleep(hour)).await.is_none());
+                assert!(poll_once(timeout(hour, pending::<()>())).await.is_none());
+            }
+            assert_eq!(allocations() - before, 0, "a million timers");
+        });
+    });
+}
+
+#[test]
+fn spawning_and_awaiting_a_task_allocates_once() {
+    watched(60, || {
+        block_on(async {
+            let mut before = 0;
+            for round in 0..1_010u64 {
+                if round == 10 {
+                    before = allocations();
+                }
+                assert_eq!(spawn(async move { round }).await.unwrap(), round);
+            }
+            assert_eq!(allocations() - before, 1_000, "for 1,000 tasks");
+        });
+    });
+}
+
+// ---- what there is costs little ---------------------------------------------------------------
+
+#[test]
+fn a_pending_task_costs_at_most_160_bytes() {
+    watched(60, || {
+        const TASKS: i64 = 100_000;
+        let runtime = Runtime::new().unwrap();
+        let before = live();
+        for _ in 0..TASKS {
+            drop(runtime.spawn(pending::<()>()));
+        }
+        runtime.block_on(yield_now());
+        let each = (live() - before) / TASKS;
+        assert_eq!(runtime.metrics().polls, TASKS as u64);
+        println!("a pending task: {each} bytes");
+        assert!(each <= 160, "a pending task costs {each} bytes");
+    });
+}
+
+#[test]
+fn an_idle_connection_costs_at_most_400_bytes_beyond_its_buffer() {
+    watched(60, || {
+        const CONNECTIONS: i64 = 1_000;
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut clients = Vec::with_capacity(CONNECTIONS as usize);
+            let before = live();
+            for _ in 0..CONNECTIONS {
+                clients.push(TcpStream::connect(address).unwrap());
+                drop(spawn(echo(listener.accept().await.unwrap().0)));
+            }
+            sleep(Duration::from_millis(10)).await;
+            let each = (live() - before) / CONNECTIONS - 4096;
+            assert_eq!(runtime.metrics().tasks_alive, CONNECTIONS as u64);
+            println!("an idle connection: 4096 + {each} bytes");
+            assert!(each <= 400, "an idle connection costs {each} bytes beyond its buffer");
+        });
+    });
+}
+
+// ---- and nothing stays ------------------------------------------------------------------------
+
+/// Runs `burst` on a runtime, lets it be idle for a moment, and says how much more it holds than before.
+fn left_after<F: Future>(burst: impl Fn() -> F) -> i64 {
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async { drop(spawn(sleep(Duration::from_millis(1))).await) });
+    let before = live();
+    runtime.block_on(async {
+        burst().await;
+        sleep(Duration::from_millis(5)).await;
+        sleep(Duration::from_millis(5)).await;
+    });
+    let metrics = runtime.metrics();
+    assert_eq!((metrics.tasks_alive, metrics.timers_alive, metrics.sources_alive), (0, 0, 0));
+    live() - before
+}
+
+const KEPT: i64 = 64 * 1024;
+
+#[test]
+fn fifty_thousand_tasks_leave_nothing_when_they_have_ended() {
+    watched(60, || {
+        let left = left_after(|| async {
+            for _ in 0..50_000 {
+                drop(spawn(yield_now()));
+            }
+            sleep(Duration::from_millis(1)).await;
+        });
+        assert!(left <= KEPT, "{left} bytes stay");
+    });
+}
+
+#[test]
+fn fifty_thousand_timers_leave_nothing_when_they_have_fired() {
+    watched(60, || {
+        let left = left_after(|| async {
+            let tasks: Vec<_> =
+                (0..50_000).map(|_| spawn(sleep(Duration::from_millis(500)))).collect();
+            for task in tasks {
+                task.await.unwrap();
+            }
+        });
+        assert!(left <= KEPT, "{left} bytes stay");
+    });
+}
+
+#[test]
+fn fifty_thousand_timers_leave_nothing_when_they_were_cancelled() {
+    watched(60, || {
+        let left = left_after(|| async {
+            let mut sleeps = Vec::new();
+            for _ in 0..50_000 {
+                let mut sleep = sleep(Duration::from_secs(3600));
+                assert!(poll_once(&mut sleep).await.is_none());
+                sleeps.push(sleep);
+            }
+        });
+        assert!(left <= KEPT, "{left} bytes stay");
+    });
+}
+
+#[test]
+fn a_thousand_connections_leave_nothing_when_they_are_closed() {
+    watched(60, || {
+        let left = left_after(|| async {
+            let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut clients = Vec::new();
+            for _ in 0..1_000 {
+                clients.push(TcpStream::connect(address).unwrap());
+                drop(spawn(echo(listener.accept().await.unwrap().0)));
+            }
+            drop(clients);
+            sleep(Duration::from_millis(100)).await;
+        });
+        assert!(left <= KEPT, "{left} bytes stay");
+    });
+}
+
+#[test]
+fn beside_a_task_that_lives_on_the_room_of_a_burst_is_kept_once() {
+    watched(60, || {
+        const TASKS: i64 = 50_000;
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            // As an accept loop does: it is there before, during and after the burst.
+            drop(spawn(pending::<()>()));
+            sleep(Duration::from_millis(1)).await;
+            let before = live();
+            let mut left = [0; 3];
+            for left in &mut left {
+                for _ in 0..TASKS {
+                    drop(spawn(yield_now()));
+                }
+                sleep(Duration::from_millis(5)).await;
+                sleep(Duration::from_millis(5)).await;
+                *left = live() - before;
+            }
+            assert_eq!(runtime.metrics().tasks_alive, 1);
+            println!("kept after bursts of {TASKS} beside a living task: {left:?} bytes");
+            assert!(left[0] / TASKS <= 160, "{left:?} bytes");
+            assert!(left[2] <= left[0], "{left:?} bytes");
+        });
+    });
+}
+
+#[test]
+fn a_leaked_waker_keeps_nothing_of_a_task_that_has_ended() {
+    watched(60, || {
+        let runtime = Runtime::new().unwrap();
+        let mut wakers = Vec::with_capacity(1_000);
+        let before = live();
+        runtime.block_on(async {
+            for _ in 0..1_000 {
+                let heavy = [1u8; 1024];
+                wakers.push(
+                    spawn(async move {
+                        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+                        yield_now().await;
+                        assert_eq!(heavy.len(), 1024);
+                        waker
+                    })
+                    .await
+                    .unwrap(),
+                );
+            }
+        });
+        let held = live() - before;
+        assert!(held < 16 * 1024, "{held} bytes for 1,000 wakers");
+        runtime.block_on(async { wakers.iter().for_each(Waker::wake_by_ref) });
+        drop(runtime);
+        wakers.iter().for_each(Waker::wake_by_ref);
+    });
+}
+
+#[test]
+fn five_thousand_runtimes_one_after_the_other_leave_nothing() {
+    watched(60, || {
+        let cycle = || {
+            let runtime = Runtime::new().unwrap();
+            runtime.block_on(async {
+                drop(spawn(pending::<()>()));
+                drop(spawn(sleep(Duration::from_secs(60))));
+                let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+                drop(spawn(async move { listener.accept().await.map(drop) }));
+                yield_now().await;
+            });
+        };
+        (0..10).for_each(|_| cycle());
+        let before = live();
+        (0..5_000).for_each(|_| cycle());
+        let left = live() - before;
+        assert!(left <= 4096, "{left} bytes stay");
+    });
+}
