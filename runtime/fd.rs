@@ -4,8 +4,8 @@
 //! the direction is ready → *wait*, when the kernel says `WouldBlock`. All sockets are built on this.
 
 use crate::current;
+use crate::home;
 use crate::interest::{Interest, Ready};
-use crate::runtime;
 use crate::source::{At, Direction, Read, Source, Ticket, Write};
 use std::io;
 use std::marker::PhantomData;
@@ -26,7 +26,7 @@ struct Registration(Arc<Source>);
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        runtime::deregister(&self.0);
+        home::deregister(&self.0);
     }
 }
 
@@ -34,7 +34,7 @@ impl<T: AsFd> Registered<T> {
     /// # Errors
     /// Outside a runtime; or what `epoll_ctl` says, such as a descriptor registered already.
     pub(crate) fn new(io: T) -> io::Result<Registered<T>> {
-        let source = runtime::register(io.as_fd().as_raw_fd())?;
+        let source = home::register(io.as_fd().as_raw_fd())?;
         Ok(Registered { registration: Registration(source), io })
     }
 
@@ -57,7 +57,7 @@ impl<T> Registered<T> {
         if source.runtime() == current::runtime() {
             Ok(source)
         } else {
-            Err(runtime::not_home(source.runtime()))
+            Err(home::not_home(source.runtime()))
         }
     }
 
@@ -211,7 +211,7 @@ impl<T, D: Direction> Claim<'_, T, D> {
             source.stop_waiting::<D>(&mut ticket);
         } else {
             let source = source.clone();
-            runtime::at_home(source.runtime(), move |_| source.stop_waiting::<D>(&mut ticket));
+            home::at_home(source.runtime(), move |_| source.stop_waiting::<D>(&mut ticket));
         }
     }
 }

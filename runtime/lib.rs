@@ -18,6 +18,7 @@ compile_error!("waken is for 64-bit Linux: it is built on epoll, and packs a wak
 mod current;
 mod executor;
 mod fd;
+mod home;
 mod interest;
 mod mailbox;
 mod reactor;

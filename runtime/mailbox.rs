@@ -84,7 +84,7 @@ impl Mailbox {
         letters.wakes.push(number);
         drop(letters);
         self.wakes.fetch_add(1, Relaxed);
-        self.notify();
+        self.unpark();
     }
 
     /// Puts in a job, or gives it back when the runtime has ended.
@@ -98,12 +98,12 @@ impl Mailbox {
         }
         letters.jobs.push(job);
         drop(letters);
-        self.notify();
+        self.unpark();
         Ok(())
     }
 
     /// Makes a parked runtime look into the box, whatever is in it.
-    pub(crate) fn notify(&self) {
+    pub(crate) fn unpark(&self) {
         if self.process == sys::process() && self.state.swap(POSTED, AcqRel) == PARKED {
             self.event.signal();
         }

@@ -1,29 +1,23 @@
-//! Where the parts meet: the loop, the runtime of this thread, and the way home to it.
+//! Where the parts meet: the loop.
 //!
 //! Data flows one way round: kernel → reactor → waker → ready queue → task → socket → kernel. The loop
 //! is [`Runtime::block_on`]; every other file explains one line of it.
 
 mod builder;
-mod home;
 mod inspect;
 mod remote;
-
-pub(crate) use home::*;
 
 pub use builder::Builder;
 pub use inspect::Metrics;
 pub use remote::{Remote, RemoteError, RemoteJoinHandle};
 
-use crate::current::{self, Lent, Outer};
-use crate::executor::{About, Executor};
-use crate::mailbox::{Letters, Mailbox};
-use crate::reactor::Reactor;
-use crate::spawned::erase;
+use crate::current;
+use crate::executor::About;
+use crate::home::{self, Entered, Parts, expect_current};
+use crate::mailbox::Letters;
 use crate::sys;
 use crate::task::{JoinHandle, TaskInfo};
-use crate::timers::Timers;
 use crate::waker::{self, Number, contain};
-use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -31,7 +25,6 @@ use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -54,22 +47,7 @@ use std::time::{Duration, Instant};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct Runtime {
-    inner: Rc<Inner>,
-}
-
-pub(crate) struct Inner {
-    id: u16,
-    process: u32,
-    executor: Executor,
-    reactor: Reactor,
-    timers: Timers,
-    mailbox: Arc<Mailbox>,
-    /// The ready queue, while it is not lent to the thread.
-    lent: RefCell<Option<Lent>>,
-    polls_per_turn: usize,
-    turns: Cell<u64>,
-    /// The coarse clock, read once a turn.
-    now: Cell<u32>,
+    parts: Rc<Parts>,
 }
 
 impl Runtime {
@@ -96,11 +74,11 @@ impl Runtime {
     /// and in a forked child of the process that made the runtime.
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        let inner = &*self.inner;
+        let parts = &*self.parts;
         let _blocking = Blocking::begin();
         let _current = self.enter();
         let mut root = pin!(future);
-        let number = Number::of_root(inner.id);
+        let number = Number::of_root(parts.id);
         let waker = ManuallyDrop::new(number.waker());
         let mut cx = Context::from_waker(&waker);
         number.wake();
@@ -113,7 +91,7 @@ impl Runtime {
                     return output;
                 }
             }
-            inner.turn_until_root_is_woken();
+            parts.turn_until_root_is_woken();
         }
     }
 
@@ -125,13 +103,13 @@ impl Runtime {
         F: Future + 'static,
         F::Output: 'static,
     {
-        let _current = self.inner.enter();
-        self.inner.spawn(future, About::of::<F>(None, Location::caller()))
+        let _current = self.parts.enter();
+        JoinHandle::new(self.parts.spawn(future, About::of::<F>(None, Location::caller())))
     }
 
     /// A handle for other threads: it can spawn here, and wake this runtime.
     pub fn remote(&self) -> Remote {
-        Remote::new(self.inner.mailbox.clone())
+        Remote::new(self.parts.mailbox.clone())
     }
 
     /// Makes this the thread's current runtime, without running it: sockets can be made and tasks spawned.
@@ -152,15 +130,15 @@ impl Runtime {
     #[track_caller]
     pub fn enter(&self) -> EnterGuard<'_> {
         assert!(
-            self.inner.process == sys::process(),
+            self.parts.process == sys::process(),
             "this runtime was made before a fork, and belongs to the parent: make a new `Runtime` in the child"
         );
-        self.inner.enter()
+        EnterGuard { _entered: self.parts.enter(), of: PhantomData }
     }
 
     /// What this runtime has done so far, and what it holds.
     pub fn metrics(&self) -> Metrics {
-        self.inner.metrics()
+        self.parts.metrics()
     }
 
     /// Every task that has not ended, with what it waits for: the *wait graph*.
@@ -172,52 +150,11 @@ impl Runtime {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn tasks(&self) -> Vec<TaskInfo> {
-        self.inner.tasks()
+        self.parts.tasks()
     }
 }
 
-impl Inner {
-    fn new(settings: &Builder) -> io::Result<Inner> {
-        sys::count_forks();
-        let mailbox = Arc::new(Mailbox::new()?);
-        let id = waker::register(&mailbox)?;
-        let reactor = Reactor::new(id, mailbox.event_fd(), settings.events_per_poll)
-            .inspect_err(|_| waker::unregister(id))?;
-        Ok(Inner {
-            id,
-            process: sys::process(),
-            executor: Executor::new(id),
-            reactor,
-            timers: Timers::new(),
-            mailbox,
-            lent: RefCell::new(Some(Lent::new(id, settings.budget))),
-            polls_per_turn: settings.polls_per_turn,
-            turns: Cell::new(0),
-            now: Cell::new(sys::coarse_clock()),
-        })
-    }
-
-    fn enter(self: &Rc<Self>) -> EnterGuard<'_> {
-        let poll = current::suspend_poll();
-        EnterGuard { before: Some((make_current(Some(self.clone())), poll)), of: PhantomData }
-    }
-
-    /// Reads the ready queue's figures: from the thread, while it is lent, or from here.
-    fn with_lent<R>(&self, current: impl FnOnce() -> R, here: impl FnOnce(&Lent) -> R) -> R {
-        match &*self.lent.borrow() {
-            Some(lent) => here(lent),
-            None => current(),
-        }
-    }
-
-    pub(crate) fn spawn<F>(&self, future: F, about: About) -> JoinHandle<F::Output>
-    where
-        F: Future + 'static,
-        F::Output: 'static,
-    {
-        JoinHandle::new(self.executor.spawn(erase(future), about, self.now.get()))
-    }
-
+impl Parts {
     /// Polls what is ready, and looks for more, until the root is. Not part of `block_on`, which is
     /// compiled anew for every future.
     fn turn_until_root_is_woken(&self) {
@@ -274,18 +211,6 @@ impl Inner {
         }
         self.now.set(sys::coarse_clock());
     }
-
-    pub(crate) fn executor(&self) -> &Executor {
-        &self.executor
-    }
-
-    pub(crate) fn timers(&self) -> &Timers {
-        &self.timers
-    }
-
-    pub(crate) fn id(&self) -> u16 {
-        self.id
-    }
 }
 
 fn until(deadline: Instant) -> Duration {
@@ -300,24 +225,24 @@ fn deliver(letters: Letters) {
 impl Drop for Runtime {
     fn drop(&mut self) {
         // Current while it ends: destructors may spawn, wake, abort, open and close sockets.
-        let _current = self.inner.enter();
-        let inner = &self.inner;
+        let _current = self.parts.enter();
+        let parts = &self.parts;
         // The tasks go first, while everything they own can still be deregistered. A foreign waker that is
         // dropped with a timer or a source may spawn once more, so the tasks are asked again at the end.
-        inner.executor.clear();
-        waker::unregister(inner.id);
-        let letters = inner.mailbox.close();
+        parts.executor.clear();
+        waker::unregister(parts.id);
+        let letters = parts.mailbox.close();
         contain(|| drop(letters));
-        contain(|| drop(inner.timers.clear()));
-        contain(|| drop(inner.reactor.clear()));
-        inner.executor.clear();
-        home::leave(inner);
+        contain(|| drop(parts.timers.clear()));
+        contain(|| drop(parts.reactor.clear()));
+        parts.executor.clear();
+        home::leave(parts);
     }
 }
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { id, executor, reactor, timers, .. } = &*self.inner;
+        let Parts { id, executor, reactor, timers, .. } = &*self.parts;
         f.debug_struct("Runtime")
             .field("id", id)
             .field("tasks", &executor.alive())
@@ -330,17 +255,8 @@ impl fmt::Debug for Runtime {
 /// The runtime that [`Runtime::enter`] was called on is current until this is dropped.
 #[must_use = "the runtime is current only as long as the guard lives"]
 pub struct EnterGuard<'a> {
-    before: Option<(Option<Rc<Inner>>, Outer)>,
+    _entered: Entered,
     of: PhantomData<&'a Runtime>,
-}
-
-impl Drop for EnterGuard<'_> {
-    fn drop(&mut self) {
-        if let Some((outer, poll)) = self.before.take() {
-            drop(make_current(outer));
-            current::resume_poll(poll);
-        }
-    }
 }
 
 impl fmt::Debug for EnterGuard<'_> {
@@ -411,5 +327,5 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    expect_current("spawn").spawn(future, About::of::<F>(None, Location::caller()))
+    JoinHandle::new(expect_current("spawn").spawn(future, About::of::<F>(None, Location::caller())))
 }

@@ -97,9 +97,21 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
-        let entry =
-            self.entries.get_mut(key.index as usize).filter(|entry| entry.stamp == key.stamp)?;
-        let value = entry.value.take()?;
+        self.remove_by(key, Option::take).flatten()
+    }
+
+    /// Removes a value of which only a part is wanted: `take` leaves the rest to be dropped in its place.
+    pub(crate) fn remove_by<R>(
+        &mut self,
+        key: Key,
+        take: impl FnOnce(&mut Option<T>) -> R,
+    ) -> Option<R> {
+        let entry = self.entries.get_mut(key.index as usize)?;
+        if entry.stamp != key.stamp || entry.value.is_none() {
+            return None;
+        }
+        let taken = take(&mut entry.value);
+        entry.value = None;
         entry.next_free = self.free;
         self.free = key.index;
         self.len -= 1;
@@ -108,7 +120,7 @@ impl<T> Slab<T> {
             self.entries = Vec::new();
             self.free = NONE;
         }
-        Some(value)
+        Some(taken)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {

@@ -15,7 +15,7 @@ pub use set::JoinSet;
 
 use crate::current;
 use crate::executor::{About, Joined, TaskKey};
-use crate::runtime::{at_home, current_inner, expect_current, on_this_thread};
+use crate::home::{at_home, current_parts, expect_current, on_this_thread};
 use crate::waker::mailbox_of;
 use std::any::Any;
 use std::borrow::Cow;
@@ -121,9 +121,9 @@ impl<T> JoinHandle<T> {
     fn poll_output(&mut self, cx: &Context<'_>) -> Poll<Result<T, JoinError>> {
         assert!(!self.joined, "a `JoinHandle` was polled again after it was ready");
         let id = self.key.id;
-        let joined = match current_inner() {
-            Some(inner) if inner.id() == self.key.runtime() => {
-                ready!(inner.executor().poll_join(self.key, cx))
+        let joined = match current_parts() {
+            Some(parts) if parts.id == self.key.runtime() => {
+                ready!(parts.executor.poll_join(self.key, cx))
             }
             _ => ended_or_panic(self.key, "a `JoinHandle` was awaited"),
         };
@@ -175,13 +175,13 @@ impl<T> Drop for JoinHandle<T> {
         }
         let key = self.key;
         match on_this_thread(key.runtime()) {
-            Some(inner) => {
-                let left = inner.executor().detach(key);
-                drop(inner);
+            Some(parts) => {
+                let left = parts.executor.detach(key);
+                drop(parts);
                 // An output is dropped here, in the caller's own `drop`, and so is a panic in that.
                 drop(left);
             }
-            None => at_home(key.runtime(), move |inner| drop(inner.executor().detach(key))),
+            None => at_home(key.runtime(), move |parts| drop(parts.executor.detach(key))),
         }
     }
 }
@@ -193,13 +193,13 @@ impl<T> fmt::Debug for JoinHandle<T> {
 }
 
 fn abort(key: TaskKey) {
-    at_home(key.runtime(), move |inner| inner.executor().abort(key));
+    at_home(key.runtime(), move |parts| parts.executor.abort(key));
 }
 
 #[track_caller]
 fn has_ended(key: TaskKey) -> bool {
     match on_this_thread(key.runtime()) {
-        Some(inner) => inner.executor().has_ended(key),
+        Some(parts) => parts.executor.has_ended(key),
         None => {
             ended_or_panic(key, "`is_finished` was asked");
             true
@@ -291,8 +291,8 @@ impl Builder {
         F: Future + 'static,
         F::Output: 'static,
     {
-        expect_current("task::Builder::spawn")
-            .spawn(future, About::of::<F>(self.name, Location::caller()))
+        let about = About::of::<F>(self.name, Location::caller());
+        JoinHandle::new(expect_current("task::Builder::spawn").spawn(future, about))
     }
 }
 

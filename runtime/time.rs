@@ -4,7 +4,7 @@
 //! register with the runtime that first polls them, and are taken out when they are dropped.
 
 use crate::current;
-use crate::runtime::{at_home, current_inner, on_this_thread};
+use crate::home::{at_home, current_parts, on_this_thread};
 use crate::slab::Key;
 use crate::waker::wake_contained;
 use futures_core::Stream;
@@ -107,8 +107,8 @@ impl Sleep {
         let Some(Timer { runtime, key }) = self.timer else { return };
         match on_this_thread(runtime) {
             // When it has fired already, the next poll sees the new deadline and registers again.
-            Some(inner) => {
-                if !inner.timers().reset(key, deadline) {
+            Some(parts) => {
+                if !parts.timers.reset(key, deadline) {
                     self.timer = None;
                 }
             }
@@ -116,8 +116,8 @@ impl Sleep {
             // again: the next poll registers with whatever deadline it finds.
             None => {
                 self.timer = None;
-                at_home(runtime, move |inner| {
-                    inner.timers().remove(key).into_iter().for_each(wake_contained);
+                at_home(runtime, move |parts| {
+                    parts.timers.remove(key).into_iter().for_each(wake_contained);
                 });
             }
         }
@@ -128,9 +128,9 @@ impl Sleep {
         let Some(deadline) = self.deadline else {
             return Poll::Pending;
         };
-        let inner = current_inner();
-        if let (Some(timer), Some(inner)) = (self.timer, &inner) {
-            if timer.runtime == inner.id() && inner.timers().is_waiting(timer.key, cx.waker()) {
+        let parts = current_parts();
+        if let (Some(timer), Some(parts)) = (self.timer, &parts) {
+            if timer.runtime == parts.id && parts.timers.is_waiting(timer.key, cx.waker()) {
                 return Poll::Pending;
             }
         }
@@ -139,20 +139,20 @@ impl Sleep {
         if deadline <= Instant::now() {
             return Poll::Ready(());
         }
-        let Some(inner) = inner else {
+        let Some(parts) = parts else {
             panic!(
                 "a sleep has to wait, but there is no runtime: await it inside `waken::block_on(async {{ … }})`"
             )
         };
         let waker = cx.waker().clone();
-        let key = inner.timers().insert(deadline, waker, self.at);
-        self.timer = Some(Timer { runtime: inner.id(), key });
+        let key = parts.timers.insert(deadline, waker, self.at);
+        self.timer = Some(Timer { runtime: parts.id, key });
         Poll::Pending
     }
 
     fn cancel(&mut self) {
         if let Some(Timer { runtime, key }) = self.timer.take() {
-            at_home(runtime, move |inner| drop(inner.timers().remove(key)));
+            at_home(runtime, move |parts| drop(parts.timers.remove(key)));
         }
     }
 }

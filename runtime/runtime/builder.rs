@@ -1,6 +1,7 @@
 //! The settings of a runtime.
 
-use super::{Inner, Runtime, home};
+use super::Runtime;
+use crate::home::{self, Parts};
 use std::io;
 use std::rc::Rc;
 
@@ -13,9 +14,9 @@ use std::rc::Rc;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Builder {
-    pub(super) events_per_poll: usize,
-    pub(super) polls_per_turn: usize,
-    pub(super) budget: i32,
+    events_per_poll: usize,
+    polls_per_turn: usize,
+    budget: i32,
 }
 
 impl Builder {
@@ -49,9 +50,9 @@ impl Builder {
     /// # Errors
     /// When the process is out of descriptors (a runtime needs two), or has 65,535 runtimes.
     pub fn build(self) -> io::Result<Runtime> {
-        let inner = Rc::new(Inner::new(&self)?);
-        home::settle(&inner);
-        Ok(Runtime { inner })
+        let parts = Rc::new(Parts::new(self.events_per_poll, self.polls_per_turn, self.budget)?);
+        home::settle(&parts);
+        Ok(Runtime { parts })
     }
 }
 

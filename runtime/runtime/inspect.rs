@@ -3,9 +3,9 @@
 //! No task knows what it waits for. But a waker says whose it is, and whatever a task can wait for keeps
 //! one: so the graph is found by asking every source, timer and task which numbers it holds.
 
-use super::Inner;
 use crate::current::{self, Lent};
 use crate::executor::Activity;
+use crate::home::Parts;
 use crate::slab::Key;
 use crate::sys;
 use crate::task::{Id, State, TaskInfo, Wait, WaitOn};
@@ -55,9 +55,9 @@ pub struct Metrics {
     pub timers_fired: u64,
 }
 
-impl Inner {
+impl Parts {
     pub(super) fn metrics(&self) -> Metrics {
-        let Inner { executor, reactor, timers, mailbox, turns, .. } = self;
+        let Parts { executor, reactor, timers, mailbox, turns, .. } = self;
         let counts = self.with_lent(current::counts, Lent::counts);
         Metrics {
             tasks_alive: executor.alive(),

@@ -1,9 +1,9 @@
 //! The runtime, seen from other threads: a mailbox to post into, and a result to wait for.
 
-use super::expect_current;
 use crate::executor::About;
+use crate::home::expect_current;
 use crate::mailbox::Mailbox;
-use crate::task::JoinError;
+use crate::task::{JoinError, JoinHandle};
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
@@ -53,10 +53,12 @@ impl Remote {
         let promise = Promise(shared.clone());
         let job = move || {
             let runtime = expect_current("Remote::spawn");
-            let task = runtime.spawn(async move { make().await }, About::of::<F>(None, at));
+            let about = About::of::<F>(None, at);
+            let task = JoinHandle::new(runtime.spawn(async move { make().await }, about));
             // Its end is passed on by a task of its own, since whoever waits is elsewhere.
             let relay = async move { promise.keep(task.await) };
-            drop(runtime.spawn(relay, About::of::<Promise<F::Output>>(None, at)));
+            let about = About::of::<Promise<F::Output>>(None, at);
+            drop(JoinHandle::<()>::new(runtime.spawn(relay, about)));
         };
         match self.mailbox.post(Box::new(job)) {
             Ok(()) => Ok(RemoteJoinHandle { shared, mailbox: self.mailbox.clone() }),
@@ -68,7 +70,7 @@ impl Remote {
     /// does nothing.
     pub fn wake(&self) {
         if !self.mailbox.is_closed() {
-            self.mailbox.notify();
+            self.mailbox.unpark();
         }
     }
 }

@@ -6,7 +6,7 @@
 use super::{AbortHandle, JoinError, JoinHandle};
 use crate::current;
 use crate::executor::About;
-use crate::runtime::expect_current;
+use crate::home::expect_current;
 use pin_project_lite::pin_project;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -65,7 +65,8 @@ impl<T: 'static> JoinSet<T> {
         let about = About::of::<F>(None, Location::caller());
         self.spawned += 1;
         let last_words = LastWords { member: self.spawned, ended: self.ended.clone() };
-        let handle = expect_current("JoinSet::spawn").spawn(Member { future, last_words }, about);
+        let member = Member { future, last_words };
+        let handle = JoinHandle::new(expect_current("JoinSet::spawn").spawn(member, about));
         let abort = handle.abort_handle();
         self.members.insert(self.spawned, handle);
         abort
