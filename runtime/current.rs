@@ -277,37 +277,19 @@ impl Lent {
     fn none() -> Lent {
         Lent::new(0, i32::MAX)
     }
-
-    pub(crate) fn counts(&self) -> Counts {
-        Counts { wakes: self.queue.wakes, budget_yields: self.budget_yields }
-    }
-
-    pub(crate) fn is_queued(&self, index: u32) -> bool {
-        is_queued(&self.queue, index)
-    }
 }
 
-fn is_queued(queue: &Queue, index: u32) -> bool {
-    queue.marks.get(index as usize).is_some_and(|mark| mark.state == MarkState::Queued)
-}
-
-/// What the current runtime has counted here.
-pub(crate) struct Counts {
-    pub(crate) wakes: u64,
-    pub(crate) budget_yields: u64,
-}
-
-/// Of the current runtime.
-pub(crate) fn counts() -> Counts {
-    NOW.with(|now| Counts {
-        wakes: now.queue.borrow().wakes,
-        budget_yields: now.budget_yields.get(),
-    })
+/// How many wakes made a task ready, and how often a budget was used up: of the current runtime.
+pub(crate) fn counts() -> (u64, u64) {
+    NOW.with(|now| (now.queue.borrow().wakes, now.budget_yields.get()))
 }
 
 /// Whether the task `index` of the current runtime is queued.
-pub(crate) fn is_task_queued(index: u32) -> bool {
-    NOW.with(|now| is_queued(&now.queue.borrow(), index))
+pub(crate) fn is_queued(index: u32) -> bool {
+    NOW.with(|now| {
+        let queue = now.queue.borrow();
+        queue.marks.get(index as usize).is_some_and(|mark| mark.state == MarkState::Queued)
+    })
 }
 
 /// Takes what is lent to this thread back, and lends it something else, or nothing.

@@ -14,7 +14,7 @@
 use crate::current;
 use crate::slab::{Key, Slab};
 use crate::spawned::{Spawned, panicked};
-use crate::waker::{Number, contain, wake_contained};
+use crate::waker::{Number, contain, drop_contained, wake_contained};
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::mem::{self, ManuallyDrop};
@@ -28,6 +28,8 @@ pub(crate) struct Executor {
     pub(crate) panicked: Cell<u64>,
     pub(crate) polls: Cell<u64>,
     alive: Cell<u64>,
+    /// The runtime ends: what tasks leave is dropped one after the other, not one inside the other.
+    closing: Cell<bool>,
 }
 
 /// What the executor keeps for one task beside its future.
@@ -103,6 +105,7 @@ impl Executor {
             panicked: Cell::new(0),
             polls: Cell::new(0),
             alive: Cell::new(0),
+            closing: Cell::new(false),
         }
     }
 
@@ -244,7 +247,7 @@ impl Executor {
             if let Some(fresh) = fresh.take() {
                 let old = task.joiner.replace(fresh);
                 drop(tasks);
-                drop(old);
+                old.into_iter().for_each(drop_contained);
                 return Poll::Pending;
             }
             drop(tasks);
@@ -257,7 +260,9 @@ impl Executor {
     pub(crate) fn detach(&self, task_key: TaskKey) -> (Option<Task>, Option<Waker>) {
         let mut tasks = self.tasks.borrow_mut();
         match tasks.entry_mut(task_key.index).filter(|(_, task)| task.id == task_key.id) {
-            Some((key, task)) if task.ended.is_some() => (tasks.remove(key), None),
+            Some((key, task)) if task.ended.is_some() && !self.closing.get() => {
+                (tasks.remove(key), None)
+            }
             Some((_, task)) => {
                 task.detached = true;
                 (None, task.joiner.take())
@@ -291,6 +296,7 @@ impl Executor {
 
     /// Drops every task, and those that their destructors spawn, until none is left.
     pub(crate) fn clear(&self) {
+        self.closing.set(true);
         loop {
             let burst: Vec<Key> = self.tasks.borrow().iter().map(|(key, _)| key).collect();
             if burst.is_empty() {
@@ -319,15 +325,11 @@ impl Executor {
     }
 
     /// Shows every task that has not ended: its key, what is known of it, and whether it is queued.
-    pub(crate) fn for_each(
-        &self,
-        is_queued: impl Fn(u32) -> bool,
-        mut show: impl FnMut(&Task, Number, Activity),
-    ) {
+    pub(crate) fn for_each(&self, mut show: impl FnMut(&Task, Number, Activity)) {
         for (key, task) in self.tasks.borrow().iter().filter(|(_, task)| task.ended.is_none()) {
             let activity = match &task.future {
                 None => Activity::Running,
-                Some(_) if is_queued(key.index) => Activity::Runnable,
+                Some(_) if current::is_queued(key.index) => Activity::Runnable,
                 Some(_) => Activity::Waiting,
             };
             show(task, self.number(key), activity);

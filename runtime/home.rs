@@ -8,7 +8,7 @@ use crate::mailbox::Mailbox;
 use crate::reactor::Reactor;
 use crate::source::Source;
 use crate::spawned::erase;
-use crate::sys;
+use crate::sys::{self, Epoll};
 use crate::timers::Timers;
 use crate::waker;
 use std::cell::{Cell, RefCell};
@@ -40,9 +40,10 @@ impl Parts {
         budget: i32,
     ) -> io::Result<Parts> {
         sys::count_forks();
-        let mailbox = Arc::new(Mailbox::new()?);
+        let epoll = Arc::new(Epoll::new()?);
+        let mailbox = Arc::new(Mailbox::new(Arc::downgrade(&epoll))?);
         let id = waker::register(&mailbox)?;
-        let reactor = Reactor::new(id, mailbox.event_fd(), events_per_poll)
+        let reactor = Reactor::new(id, epoll, mailbox.event_fd(), events_per_poll)
             .inspect_err(|_| waker::unregister(id))?;
         Ok(Parts {
             id,
@@ -62,18 +63,6 @@ impl Parts {
     pub(crate) fn enter(self: &Rc<Self>) -> Entered {
         let poll = current::suspend_poll();
         Entered { before: Some((make_current(Some(self.clone())), poll)) }
-    }
-
-    /// Reads the ready queue's figures: from the thread, while it is lent, or from here.
-    pub(crate) fn with_lent<R>(
-        &self,
-        current: impl FnOnce() -> R,
-        here: impl FnOnce(&Lent) -> R,
-    ) -> R {
-        match &*self.lent.borrow() {
-            Some(lent) => here(lent),
-            None => current(),
-        }
     }
 
     pub(crate) fn spawn<F>(&self, future: F, about: About) -> TaskKey
@@ -170,8 +159,12 @@ pub(crate) fn register(fd: RawFd) -> io::Result<Arc<Source>> {
 pub(crate) fn deregister(source: &Arc<Source>) {
     match on_this_thread(source.runtime()) {
         Some(parts) => parts.reactor.deregister(source),
-        // From elsewhere the descriptor can only be closed; its key is posted home.
+        // From elsewhere: out of the kernel's table at once, since the number may soon be another's; out of
+        // ours by letter.
         None => {
+            if let Some(mailbox) = waker::mailbox_of(source.runtime()) {
+                mailbox.deregister(source.fd());
+            }
             let key = source.key();
             at_home(source.runtime(), move |parts| parts.reactor.forget(key));
         }

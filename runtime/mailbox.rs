@@ -12,13 +12,13 @@
 //!    └──────────────────────── unpark ───────────────────────────────┘
 //! ```
 
-use crate::sys::{self, EventFd};
+use crate::sys::{self, Epoll, EventFd};
 use std::collections::HashSet;
 use std::io;
 use std::mem;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::*};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, ThreadId};
 
 const AWAKE: u8 = 0;
@@ -43,17 +43,20 @@ pub(crate) struct Mailbox {
     /// Owned here, not by the reactor: a wake that comes after the runtime's end must not write to
     /// a descriptor number that belongs to somebody else by then.
     event: EventFd,
+    /// For a socket that is dropped elsewhere: it has to be deregistered before it is closed. Not kept open by this.
+    epoll: Weak<Epoll>,
     process: u32,
     home: ThreadId,
     wakes: AtomicU64,
 }
 
 impl Mailbox {
-    pub(crate) fn new() -> io::Result<Mailbox> {
+    pub(crate) fn new(epoll: Weak<Epoll>) -> io::Result<Mailbox> {
         Ok(Mailbox {
             state: AtomicU8::new(AWAKE),
             letters: Mutex::default(),
             event: EventFd::new()?,
+            epoll,
             process: sys::process(),
             home: thread::current().id(),
             wakes: AtomicU64::new(0),
@@ -106,6 +109,14 @@ impl Mailbox {
     pub(crate) fn unpark(&self) {
         if self.process == sys::process() && self.state.swap(POSTED, AcqRel) == PARKED {
             self.event.signal();
+        }
+    }
+
+    /// Takes a descriptor out of the runtime's epoll instance.
+    pub(crate) fn deregister(&self, fd: RawFd) {
+        if let (true, Some(epoll)) = (self.process == sys::process(), self.epoll.upgrade()) {
+            // It fails when somebody has closed the descriptor behind our back: then it is done already.
+            let _closed = epoll.remove(fd);
         }
     }
 

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 pub(crate) struct Reactor {
     runtime: u16,
-    epoll: Epoll,
+    epoll: Arc<Epoll>,
     process: u32,
     watched: RefCell<Watched>,
     pub(crate) waits: Cell<u64>,
@@ -47,8 +47,12 @@ const UNPARK: Key = Key { index: NONE, stamp: 0 };
 
 impl Reactor {
     /// `unpark` is a descriptor whose events mean nothing but "look up".
-    pub(crate) fn new(runtime: u16, unpark: RawFd, events: usize) -> io::Result<Reactor> {
-        let epoll = Epoll::new()?;
+    pub(crate) fn new(
+        runtime: u16,
+        epoll: Arc<Epoll>,
+        unpark: RawFd,
+        events: usize,
+    ) -> io::Result<Reactor> {
         epoll.add(unpark, UNPARK.to_bits())?;
         Ok(Reactor {
             runtime,

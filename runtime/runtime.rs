@@ -17,7 +17,7 @@ use crate::home::{self, Entered, Parts, expect_current};
 use crate::mailbox::Letters;
 use crate::sys;
 use crate::task::{JoinHandle, TaskInfo};
-use crate::waker::{self, Number, contain};
+use crate::waker::{self, Number, contain, drop_contained};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -138,6 +138,7 @@ impl Runtime {
 
     /// What this runtime has done so far, and what it holds.
     pub fn metrics(&self) -> Metrics {
+        let _current = self.parts.enter();
         self.parts.metrics()
     }
 
@@ -150,6 +151,7 @@ impl Runtime {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn tasks(&self) -> Vec<TaskInfo> {
+        let _current = self.parts.enter();
         self.parts.tasks()
     }
 }
@@ -231,10 +233,10 @@ impl Drop for Runtime {
         // dropped with a timer or a source may spawn once more, so the tasks are asked again at the end.
         parts.executor.clear();
         waker::unregister(parts.id);
-        let letters = parts.mailbox.close();
-        contain(|| drop(letters));
-        contain(|| drop(parts.timers.clear()));
-        contain(|| drop(parts.reactor.clear()));
+        // One by one: a second panic while the first one unwinds would end the process.
+        parts.mailbox.close().jobs.into_iter().for_each(|job| contain(|| drop(job)));
+        parts.timers.clear().into_iter().for_each(drop_contained);
+        drop(parts.reactor.clear());
         parts.executor.clear();
         home::leave(parts);
     }

@@ -10,7 +10,7 @@
 
 use crate::slab::Key;
 use crate::sys::{AtomicLocation, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP};
-use crate::waker::Number;
+use crate::waker::{Number, drop_contained};
 use std::os::fd::RawFd;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -262,7 +262,7 @@ impl Source {
         let other = Other { is_read: D::IS_READ, ticket: ticket.0, waker, at };
         self.others().get_or_insert_default().push(other);
         waiting.others.store(waiting.others.load(Relaxed) + 1, Relaxed);
-        drop(old);
+        old.into_iter().for_each(drop_contained);
     }
 
     /// A pending future is dropped, or done: it leaves no waker behind.
@@ -272,13 +272,13 @@ impl Source {
         if waiting.ticket.load(Relaxed) == ticket.0 {
             waiting.ticket.store(0, Relaxed);
         } else if waiting.others.load(Relaxed) != 0 {
-            drop(self.take_other::<D>(ticket.0));
+            self.take_other::<D>(ticket.0).into_iter().for_each(drop_contained);
         }
         ticket.0 = 0;
     }
 
     #[cold]
-    fn take_other<D: Direction>(&self, ticket: u32) -> Option<Other> {
+    fn take_other<D: Direction>(&self, ticket: u32) -> Option<Waker> {
         let mut list = self.others();
         let others = list.as_mut()?;
         let found = others
@@ -286,7 +286,7 @@ impl Source {
             .position(|other| other.ticket == ticket && other.is_read == D::IS_READ)?;
         let waiting = D::waiting(self);
         waiting.others.store(waiting.others.load(Relaxed) - 1, Relaxed);
-        Some(others.remove(found))
+        Some(others.remove(found).waker)
     }
 
     #[inline]
@@ -313,5 +313,12 @@ impl Source {
         for other in self.others().iter().flat_map(|others| others.iter()) {
             show(Number::behind(&other.waker), other.is_read, other.at);
         }
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        let others = self.others().take();
+        others.into_iter().flat_map(|others| *others).for_each(|other| drop_contained(other.waker));
     }
 }

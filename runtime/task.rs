@@ -16,7 +16,7 @@ pub use set::JoinSet;
 use crate::current;
 use crate::executor::{About, Joined, TaskKey};
 use crate::home::{at_home, current_parts, expect_current, on_this_thread};
-use crate::waker::mailbox_of;
+use crate::waker::{drop_contained, mailbox_of};
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
@@ -176,8 +176,9 @@ impl<T> Drop for JoinHandle<T> {
         let key = self.key;
         match on_this_thread(key.runtime()) {
             Some(parts) => {
-                let left = parts.executor.detach(key);
+                let (left, joiner) = parts.executor.detach(key);
                 drop(parts);
+                joiner.into_iter().for_each(drop_contained);
                 // An output is dropped here, in the caller's own `drop`, and so is a panic in that.
                 drop(left);
             }

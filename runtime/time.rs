@@ -6,7 +6,7 @@
 use crate::current;
 use crate::home::{at_home, current_parts, on_this_thread};
 use crate::slab::Key;
-use crate::waker::wake_contained;
+use crate::waker::{drop_contained, wake_contained};
 use futures_core::Stream;
 use pin_project_lite::pin_project;
 use std::fmt;
@@ -152,7 +152,9 @@ impl Sleep {
 
     fn cancel(&mut self) {
         if let Some(Timer { runtime, key }) = self.timer.take() {
-            at_home(runtime, move |parts| drop(parts.timers.remove(key)));
+            at_home(runtime, move |parts| {
+                parts.timers.remove(key).into_iter().for_each(drop_contained);
+            });
         }
     }
 }

@@ -10,7 +10,7 @@
 //! request, writes its slot and nothing else: when the old entry comes up, the timer is entered anew.
 
 use crate::slab::{Key, Slab};
-use crate::waker::{Number, wake_contained};
+use crate::waker::{Number, drop_contained, wake_contained};
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -97,7 +97,7 @@ impl Timers {
         };
         std::mem::swap(&mut timer.waker, &mut waker);
         drop(inner);
-        drop(waker);
+        drop_contained(waker);
         true
     }
 

@@ -101,7 +101,18 @@ impl WakeNumber for Task {
 pub(crate) fn wake_contained(waker: Waker) {
     match Number::behind(&waker) {
         Some(number) => number.wake(),
-        None => contain(|| waker.wake()),
+        None => {
+            // Apart, since a second panic while the first one unwinds would end the process.
+            contain(|| waker.wake_by_ref());
+            contain(|| drop(waker));
+        }
+    }
+}
+
+/// Drops a waker that was kept for somebody. Its panic is nobody's business here.
+pub(crate) fn drop_contained(waker: Waker) {
+    if Number::behind(&waker).is_none() {
+        contain(|| drop(waker));
     }
 }
 

@@ -3,7 +3,7 @@
 //! No task knows what it waits for. But a waker says whose it is, and whatever a task can wait for keeps
 //! one: so the graph is found by asking every source, timer and task which numbers it holds.
 
-use crate::current::{self, Lent};
+use crate::current;
 use crate::executor::Activity;
 use crate::home::Parts;
 use crate::slab::Key;
@@ -55,18 +55,19 @@ pub struct Metrics {
     pub timers_fired: u64,
 }
 
+/// Of the current runtime.
 impl Parts {
     pub(super) fn metrics(&self) -> Metrics {
         let Parts { executor, reactor, timers, mailbox, turns, .. } = self;
-        let counts = self.with_lent(current::counts, Lent::counts);
+        let (wakes, budget_yields) = current::counts();
         Metrics {
             tasks_alive: executor.alive(),
             tasks_spawned: executor.spawned.get(),
             tasks_panicked: executor.panicked.get(),
             polls: executor.polls.get(),
-            wakes: counts.wakes,
+            wakes,
             remote_wakes: mailbox.remote_wakes(),
-            budget_yields: counts.budget_yields,
+            budget_yields,
             turns: turns.get(),
             epoll_waits: reactor.waits.get(),
             epoll_events: reactor.seen.get(),
@@ -81,9 +82,7 @@ impl Parts {
     pub(super) fn tasks(&self) -> Vec<TaskInfo> {
         let mut waits = self.waits();
         let mut tasks = Vec::new();
-        let is_queued =
-            |index| self.with_lent(|| current::is_task_queued(index), |lent| lent.is_queued(index));
-        self.executor.for_each(is_queued, |task, number, activity| {
+        self.executor.for_each(|task, number, activity| {
             let state = match activity {
                 Activity::Running => State::Running,
                 Activity::Runnable => State::Runnable,
@@ -124,10 +123,8 @@ impl Parts {
             });
         });
         self.timers.for_each(|number, deadline, at| add(number, WaitOn::Until(deadline), Some(at)));
-        self.executor.for_each(
-            |_| false,
-            |task, _, _| add(task.joiner(), WaitOn::Task(Id::from_bits(task.id)), None),
-        );
+        self.executor
+            .for_each(|task, _, _| add(task.joiner(), WaitOn::Task(Id::from_bits(task.id)), None));
         waits
     }
 }

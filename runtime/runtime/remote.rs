@@ -4,6 +4,7 @@ use crate::executor::About;
 use crate::home::expect_current;
 use crate::mailbox::Mailbox;
 use crate::task::{JoinError, JoinHandle};
+use crate::waker::{drop_contained, wake_contained};
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
@@ -49,7 +50,7 @@ impl Remote {
         F::Output: Send + 'static,
     {
         let at = Location::caller();
-        let shared = Arc::new(Mutex::new(Outcome { result: None, waker: None }));
+        let shared = Arc::new(Mutex::new(Outcome { kept: false, result: None, waker: None }));
         let promise = Promise(shared.clone());
         let job = move || {
             let runtime = expect_current("Remote::spawn");
@@ -61,7 +62,7 @@ impl Remote {
             drop(JoinHandle::<()>::new(runtime.spawn(relay, about)));
         };
         match self.mailbox.post(Box::new(job)) {
-            Ok(()) => Ok(RemoteJoinHandle { shared, mailbox: self.mailbox.clone() }),
+            Ok(()) => Ok(RemoteJoinHandle { shared, mailbox: self.mailbox.clone(), joined: false }),
             Err(_) => Err(RemoteError(())),
         }
     }
@@ -82,6 +83,8 @@ impl fmt::Debug for Remote {
 }
 
 struct Outcome<T> {
+    /// There is a result, or there was until it was taken.
+    kept: bool,
     result: Option<Result<T, JoinError>>,
     waker: Option<Waker>,
 }
@@ -98,17 +101,16 @@ struct Promise<T>(Shared<T>);
 impl<T> Promise<T> {
     fn keep(&self, result: Result<T, JoinError>) {
         let mut outcome = lock(&self.0);
-        outcome.result = Some(result);
+        (outcome.kept, outcome.result) = (true, Some(result));
         let waker = outcome.waker.take();
         drop(outcome);
-        waker.into_iter().for_each(Waker::wake);
+        waker.into_iter().for_each(wake_contained);
     }
 }
 
 impl<T> Drop for Promise<T> {
     fn drop(&mut self) {
-        // Also true when the result was kept and taken already; then nobody waits any more.
-        let kept = lock(&self.0).result.is_some();
+        let kept = lock(&self.0).kept;
         if !kept {
             self.keep(Err(JoinError::cancelled(0)));
         }
@@ -121,6 +123,7 @@ impl<T> Drop for Promise<T> {
 pub struct RemoteJoinHandle<T> {
     shared: Shared<T>,
     mailbox: Arc<Mailbox>,
+    joined: bool,
 }
 
 impl<T> RemoteJoinHandle<T> {
@@ -166,24 +169,25 @@ impl<T> RemoteJoinHandle<T> {
 impl<T> Future for RemoteJoinHandle<T> {
     type Output = Result<T, JoinError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        assert!(!self.joined, "a `RemoteJoinHandle` was polled again after it was ready");
         let waker = cx.waker().clone();
         let mut outcome = lock(&self.shared);
         if let Some(result) = outcome.result.take() {
+            drop(outcome);
+            self.joined = true;
             return Poll::Ready(result);
         }
         let old = outcome.waker.replace(waker);
         drop(outcome);
-        drop(old);
+        old.into_iter().for_each(drop_contained);
         Poll::Pending
     }
 }
 
 impl<T> fmt::Debug for RemoteJoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RemoteJoinHandle")
-            .field("is_finished", &lock(&self.shared).result.is_some())
-            .finish()
+        f.debug_struct("RemoteJoinHandle").field("is_finished", &lock(&self.shared).kept).finish()
     }
 }
 

@@ -79,6 +79,8 @@ impl JoinError {
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.payload, &self.message) {
+            // Spawned from elsewhere, and ended with its runtime before that was known here.
+            (None, _) if self.id == 0 => f.write_str("the task was cancelled"),
             (None, _) => write!(f, "task {} was cancelled", self.id()),
             (Some(_), Some(message)) => write!(f, "task {} panicked: {message}", self.id()),
             (Some(_), None) => write!(f, "task {} panicked", self.id()),

@@ -7,6 +7,7 @@ use super::{AbortHandle, JoinError, JoinHandle};
 use crate::current;
 use crate::executor::About;
 use crate::home::expect_current;
+use crate::waker::{drop_contained, wake_contained};
 use pin_project_lite::pin_project;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -90,7 +91,7 @@ impl<T: 'static> JoinSet<T> {
         ready!(current::poll_budget(cx));
         let waker = cx.waker().clone();
         let old = lock(&self.ended).waker.replace(waker);
-        drop(old);
+        old.into_iter().for_each(drop_contained);
         let mut ended = self.take_ended(cx);
         if let (None, Some((&first, handle))) = (&ended, self.members.iter_mut().next()) {
             // For the wait graph: a group waits for its members, so let one of them know who does.
@@ -198,6 +199,6 @@ impl Drop for LastWords {
         ended.members.push_back(self.member);
         let waker = ended.waker.take();
         drop(ended);
-        waker.into_iter().for_each(Waker::wake);
+        waker.into_iter().for_each(wake_contained);
     }
 }

@@ -1,0 +1,139 @@
+//! A fork: the runtime belongs to the parent, and whatever the child drops is still the parent's.
+#![allow(unsafe_code)] // `fork` and `_exit`.
+mod support;
+use support::{alone, panic_message};
+
+use std::future::poll_fn;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Poll;
+use std::time::Duration;
+use waken::time::sleep;
+use waken::{AsyncTcpListener, AsyncTcpStream, Runtime, block_on};
+
+/// Runs `child` in a forked process, and returns its exit status: 0 when it has not panicked.
+fn in_a_fork(child: impl FnOnce()) -> i32 {
+    // SAFETY: no other thread of this process holds a lock: there is a watchdog, which sleeps, and
+    // perhaps the test's main thread, which waits.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0, "{}", io::Error::last_os_error());
+    if pid == 0 {
+        let code = catch_unwind(AssertUnwindSafe(child)).is_err() as i32;
+        // SAFETY: ends the child here, before it returns into the parent's tests.
+        unsafe { libc::_exit(code) };
+    }
+    let mut status = -1;
+    // SAFETY: `status` outlives the call.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    status
+}
+
+async fn pair() -> io::Result<(AsyncTcpStream, AsyncTcpStream)> {
+    let listener = AsyncTcpListener::bind("127.0.0.1:0").await?;
+    let client = AsyncTcpStream::connect(listener.local_addr()?).await?;
+    Ok((listener.accept().await?.0, client))
+}
+
+#[test]
+fn a_child_cannot_enter_the_runtime_of_its_parent() {
+    alone("a_child_cannot_enter_the_runtime_of_its_parent", 10, || {
+        let runtime = Runtime::new().unwrap();
+        let status = in_a_fork(|| {
+            let block_on = catch_unwind(AssertUnwindSafe(|| runtime.block_on(async {})));
+            let enter = catch_unwind(AssertUnwindSafe(|| drop(runtime.enter())));
+            for refused in [block_on, enter] {
+                let message = panic_message(refused.unwrap_err());
+                assert!(message.contains("fork"), "{message}");
+            }
+            // One of its own is fine.
+            assert_eq!(block_on_sleep(), 4);
+        });
+        assert_eq!(status, 0);
+        assert_eq!(runtime.block_on(async { 1 }), 1);
+    });
+}
+
+fn block_on_sleep() -> i32 {
+    block_on(async {
+        sleep(Duration::from_millis(1)).await;
+        waken::spawn(async { 4 }).await.unwrap()
+    })
+}
+
+/// The loop itself forks: the child may not go on with it.
+#[test]
+fn a_child_cannot_go_on_with_the_loop_of_its_parent() {
+    alone("a_child_cannot_go_on_with_the_loop_of_its_parent", 10, || {
+        let runtime = Runtime::new().unwrap();
+        let status = in_a_fork_from_within(&runtime);
+        assert_eq!(status, 0);
+    });
+}
+
+fn in_a_fork_from_within(runtime: &Runtime) -> i32 {
+    let mut status = None;
+    let mut nested = false;
+    let panic = catch_unwind(AssertUnwindSafe(|| {
+        runtime.block_on(poll_fn(|_| {
+            if !nested {
+                nested = true;
+                // SAFETY: as above.
+                let pid = unsafe { libc::fork() };
+                if pid == 0 {
+                    return Poll::Pending;
+                }
+                let mut code = -1;
+                // SAFETY: `code` outlives the call.
+                assert_eq!(unsafe { libc::waitpid(pid, &raw mut code, 0) }, pid);
+                status = Some(code);
+            }
+            Poll::Ready(())
+        }));
+    }));
+    if let Err(panic) = panic {
+        let code = !panic_message(panic).contains("fork") as i32;
+        // SAFETY: ends the child here.
+        unsafe { libc::_exit(code) };
+    }
+    status.unwrap()
+}
+
+/// k13: deregistering in the child would take the parent's registration away.
+#[test]
+fn what_the_child_drops_the_parent_keeps() {
+    alone("what_the_child_drops_the_parent_keeps", 10, || {
+        let runtime = Runtime::new().unwrap();
+        let (stream, peer) = runtime.block_on(pair()).unwrap();
+        let (owned, other) = runtime.block_on(pair()).unwrap();
+        let reader = runtime.spawn(async move {
+            let mut buf = [0; 3];
+            owned.read_exact(&mut buf).await.map(|()| buf)
+        });
+        let waker = runtime.block_on(poll_fn(|cx| Poll::Ready(cx.waker().clone())));
+        runtime.block_on(waken::task::yield_now());
+        let mut things = Some((runtime, stream, peer, other, reader));
+        let status = in_a_fork(|| {
+            let (runtime, stream, peer, other, reader) = things.take().unwrap();
+            waker.wake_by_ref();
+            runtime.remote().wake();
+            drop(stream);
+            drop(runtime);
+            drop((peer, other, reader));
+            waker.wake_by_ref();
+        });
+        assert_eq!(status, 0);
+        let (runtime, stream, peer, other, reader) = things.take().unwrap();
+        runtime.block_on(async {
+            let task = waken::spawn(async move {
+                let mut buf = [0; 3];
+                stream.read_exact(&mut buf).await.map(|()| buf)
+            });
+            // Both wait in epoll before there is anything to read.
+            sleep(Duration::from_millis(1)).await;
+            peer.write_all(b"one").await.unwrap();
+            other.write_all(b"two").await.unwrap();
+            assert_eq!(task.await.unwrap().unwrap(), *b"one");
+            assert_eq!(reader.await.unwrap().unwrap(), *b"two");
+        });
+    });
+}

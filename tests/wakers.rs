@@ -1,0 +1,328 @@
+//! Wakers that are not ours: they work with our futures, are given back, and whatever they do harms nobody else.
+#![allow(unsafe_code)] // A waker whose `clone` panics cannot be made without it.
+mod support;
+use support::{alone, panic_message, watched};
+
+use std::cell::{Cell, RefCell};
+use std::future::{pending, poll_fn};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::ptr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
+use std::time::{Duration, Instant};
+use waken::task::yield_now;
+use waken::time::{Sleep, sleep};
+use waken::{AsyncTcpListener, AsyncTcpStream, JoinHandle, Runtime, block_on, spawn};
+
+/// Lets every task that is ready be polled, `n` times.
+async fn turns(n: u32) {
+    for _ in 0..n {
+        yield_now().await;
+    }
+}
+
+/// Two ends of a connection, the first of which knows that it has nothing to read.
+async fn pair() -> io::Result<(AsyncTcpStream, AsyncTcpStream)> {
+    let listener = AsyncTcpListener::bind("127.0.0.1:0").await?;
+    let client = AsyncTcpStream::connect(listener.local_addr()?).await?;
+    let (server, _) = listener.accept().await?;
+    assert_eq!(server.try_read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    Ok((server, client))
+}
+
+/// A waker of somebody else's, that counts, and does what it was made for.
+struct Foreign {
+    woken: AtomicUsize,
+    at_wake: Option<fn()>,
+    at_drop: Option<fn()>,
+}
+
+impl Wake for Foreign {
+    fn wake(self: Arc<Self>) {
+        self.woken.fetch_add(1, SeqCst);
+        self.at_wake.into_iter().for_each(|act| act());
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        self.at_drop.into_iter().for_each(|act| act());
+    }
+}
+
+impl Foreign {
+    fn new(at_wake: Option<fn()>, at_drop: Option<fn()>) -> Arc<Foreign> {
+        Arc::new(Foreign { woken: AtomicUsize::new(0), at_wake, at_drop })
+    }
+}
+
+fn poll_with<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(waker))
+}
+
+/// T11, W04.
+#[test]
+fn a_join_handle_keeps_the_last_waker_only() {
+    watched(10, || {
+        block_on(async {
+            let mut task = spawn(sleep(Duration::from_millis(1)));
+            let (a, b) = (Foreign::new(None, None), Foreign::new(None, None));
+            assert!(poll_with(&mut task, &a.clone().into()).is_pending());
+            assert_eq!(Arc::strong_count(&a), 2);
+            assert!(poll_with(&mut task, &b.clone().into()).is_pending());
+            assert_eq!((Arc::strong_count(&a), Arc::strong_count(&b)), (1, 2));
+            while b.woken.load(SeqCst) == 0 {
+                yield_now().await;
+            }
+            assert_eq!((a.woken.load(SeqCst), b.woken.load(SeqCst)), (0, 1));
+            assert_eq!(Arc::strong_count(&b), 1);
+            task.await.unwrap();
+
+            let mut task = spawn(pending::<()>());
+            assert!(poll_with(&mut task, &a.clone().into()).is_pending());
+            drop(task);
+            assert_eq!(Arc::strong_count(&a), 1, "a dropped handle keeps none");
+        });
+    });
+}
+
+/// R03, W04, W14.
+#[test]
+fn our_futures_take_a_foreign_waker_and_give_it_back() {
+    watched(10, || {
+        block_on(async {
+            let (stream, peer) = pair().await.unwrap();
+            let (a, b) = (Foreign::new(None, None), Foreign::new(None, None));
+            let (mut buf, mut early) = ([0; 8], [0; 8]);
+            {
+                let mut given_up = pin!(stream.read(&mut early));
+                assert!(poll_with(&mut given_up, &a.clone().into()).is_pending());
+                assert!(poll_with(&mut sleep(Duration::MAX), &a.clone().into()).is_pending());
+                let mut late = sleep(Duration::from_secs(999));
+                assert!(poll_with(&mut late, &a.clone().into()).is_pending());
+                assert_eq!(Arc::strong_count(&a), 3);
+            }
+            assert_eq!(Arc::strong_count(&a), 1);
+
+            let mut read = pin!(stream.read(&mut buf));
+            let mut timer = sleep(Duration::from_millis(2));
+            for waker in [&a, &b] {
+                assert!(poll_with(&mut read, &waker.clone().into()).is_pending());
+                assert!(poll_with(&mut timer, &waker.clone().into()).is_pending());
+            }
+            assert_eq!((Arc::strong_count(&a), Arc::strong_count(&b)), (1, 3));
+            peer.write_all(b"hello").await.unwrap();
+            while b.woken.load(SeqCst) < 2 {
+                yield_now().await;
+            }
+            assert!(poll_with(&mut timer, Waker::noop()).is_ready());
+            assert!(matches!(poll_with(&mut read, Waker::noop()), Poll::Ready(Ok(5))));
+            assert_eq!((a.woken.load(SeqCst), Arc::strong_count(&b)), (0, 1));
+        });
+    });
+}
+
+fn panics_in_clone() -> Waker {
+    fn nothing(_: *const ()) {}
+    static TABLE: RawWakerVTable =
+        RawWakerVTable::new(|_| -> RawWaker { panic!("in clone") }, nothing, nothing, nothing);
+    // SAFETY: no function of the table looks at the pointer.
+    unsafe { Waker::new(ptr::null(), &TABLE) }
+}
+
+/// W02, W07: 32 tasks wait for one stream, and the waker that number 7 waits with is a bad one.
+fn one_bad_waker_among_32(bad: impl Fn() -> Waker + 'static) -> Option<String> {
+    block_on(async move {
+        let (stream, peer) = pair().await.unwrap();
+        let (stream, bad) = (Rc::new(stream), Rc::new(bad));
+        let mut tasks = Vec::new();
+        for i in 0..32 {
+            let (stream, bad) = (stream.clone(), bad.clone());
+            tasks.push(spawn(async move {
+                let mut readable = pin!(stream.readable());
+                let mut waker = (i == 7).then(|| bad());
+                poll_fn(|cx| match waker.take() {
+                    Some(waker) => readable.as_mut().poll(&mut Context::from_waker(&waker)),
+                    None => readable.as_mut().poll(cx),
+                })
+                .await
+            }));
+        }
+        turns(2).await;
+        let seventh = tasks.remove(7);
+        assert!(!tasks.iter().any(JoinHandle::is_finished));
+        peer.write_all(b"x").await.unwrap();
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+        turns(1).await;
+        seventh.abort();
+        let end = seventh.await.unwrap_err();
+        end.is_panic().then(|| panic_message(end.into_panic()))
+    })
+}
+
+#[test]
+fn a_waker_that_panics_in_wake_stops_nobody_else() {
+    watched(10, || {
+        let bad = Foreign::new(Some(|| panic!("in wake")), None);
+        let waker = bad.clone();
+        assert_eq!(one_bad_waker_among_32(move || waker.clone().into()), None);
+        assert_eq!((bad.woken.load(SeqCst), Arc::strong_count(&bad)), (1, 1));
+    });
+}
+
+#[test]
+fn a_waker_that_panics_in_drop_stops_nobody_else() {
+    watched(10, || {
+        let bad = || Foreign::new(None, Some(|| panic!("in drop")));
+        assert_eq!(one_bad_waker_among_32(move || bad().into()), None);
+    });
+}
+
+#[test]
+fn a_waker_that_panics_in_clone_harms_its_own_task_alone() {
+    watched(10, || {
+        assert_eq!(one_bad_waker_among_32(panics_in_clone).as_deref(), Some("in clone"));
+    });
+}
+
+/// W07: a batch of timers, and of joiners.
+#[test]
+fn bad_wakers_of_timers_and_joins_stop_nobody_else() {
+    watched(10, || {
+        block_on(async {
+            let good = Foreign::new(None, None);
+            let bad = || Foreign::new(Some(|| panic!("in wake")), None);
+            let due = Instant::now() + Duration::from_millis(1);
+            let mut timers: Vec<Sleep> = (0..9).map(|_| waken::time::sleep_until(due)).collect();
+            for (i, timer) in timers.iter_mut().enumerate() {
+                let waker = if i % 2 == 0 { bad() } else { good.clone() };
+                assert!(poll_with(timer, &waker.into()).is_pending());
+            }
+            let mut tasks: Vec<_> =
+                (0..9).map(|_| spawn(sleep(Duration::from_millis(2)))).collect();
+            for (i, task) in tasks.iter_mut().enumerate() {
+                let waker = if i % 2 == 0 { bad() } else { good.clone() };
+                assert!(poll_with(task, &waker.into()).is_pending());
+            }
+            sleep(Duration::from_millis(3)).await;
+            turns(2).await;
+            assert_eq!(good.woken.load(SeqCst), 8);
+        });
+    });
+}
+
+/// W07, R07: two in a row, so that a panic during a panic would end the process.
+#[test]
+fn wakers_that_panic_in_drop_do_not_end_the_process_with_the_runtime() {
+    let name = "wakers_that_panic_in_drop_do_not_end_the_process_with_the_runtime";
+    alone(name, 10, || {
+        static DROPS: AtomicUsize = AtomicUsize::new(0);
+        let at_drop = || {
+            DROPS.fetch_add(1, SeqCst);
+            panic!("in drop")
+        };
+        let runtime = Runtime::new().unwrap();
+        let mut timers = [0; 3].map(|_| sleep(Duration::from_secs(999)));
+        runtime.block_on(async {
+            for timer in &mut timers {
+                let bad = Foreign::new(None, Some(at_drop));
+                assert!(poll_with(timer, &bad.into()).is_pending());
+            }
+        });
+        drop(runtime);
+        assert_eq!(DROPS.load(SeqCst), 3);
+    });
+}
+
+/// W06, R01: wake and drop of a waker may use the whole API.
+#[test]
+fn a_waker_may_use_the_runtime_while_it_is_woken_and_dropped() {
+    thread_local! {
+        static TASKS: RefCell<Vec<JoinHandle<()>>> = const { RefCell::new(Vec::new()) };
+        static TIMER: RefCell<Option<Sleep>> = const { RefCell::new(None) };
+        static ACTS: Cell<u32> = const { Cell::new(0) };
+    }
+    fn act() {
+        ACTS.set(ACTS.get() + 1);
+        let task = spawn(pending());
+        task.abort();
+        drop(spawn(async {}));
+        let kept = TASKS.with_borrow_mut(|tasks| std::mem::replace(tasks, vec![task]));
+        kept.iter().for_each(|task| task.abort_handle().abort());
+        drop(kept);
+        let mut timer = TIMER.take().unwrap_or_else(|| sleep(Duration::from_secs(99)));
+        timer.reset(Instant::now() + Duration::from_secs(9));
+        assert!(poll_with(&mut timer, Waker::noop()).is_pending());
+        drop(TIMER.replace(Some(timer)));
+    }
+    watched(10, || {
+        let foreign = || -> Waker { Foreign::new(Some(act), Some(act)).into() };
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            let (stream, peer) = pair().await.unwrap();
+            let mut readable = pin!(stream.readable());
+            let mut timer = sleep(Duration::from_millis(1));
+            let mut task = spawn(sleep(Duration::from_millis(1)));
+            for _ in 0..2 {
+                // The second time, the first waker is dropped where it was kept.
+                assert!(poll_with(&mut readable, &foreign()).is_pending());
+                assert!(poll_with(&mut timer, &foreign()).is_pending());
+                assert!(poll_with(&mut task, &foreign()).is_pending());
+            }
+            assert_eq!(ACTS.get(), 3);
+            peer.write_all(b"x").await.unwrap();
+            while ACTS.get() < 9 {
+                yield_now().await;
+            }
+            readable.await.unwrap();
+            let mut last = sleep(Duration::from_secs(99));
+            assert!(poll_with(&mut last, &foreign()).is_pending());
+            drop(last);
+            assert_eq!(ACTS.get(), 10);
+            turns(3).await;
+        });
+        TASKS.take();
+        TIMER.take();
+        assert_eq!(runtime.metrics().tasks_alive, 0);
+        assert_eq!(runtime.metrics().timers_alive, 0);
+    });
+}
+
+/// W07, R07: the panic in drop comes while the one in wake unwinds.
+#[test]
+fn a_waker_that_panics_in_wake_and_in_drop_does_not_end_the_process() {
+    alone("a_waker_that_panics_in_wake_and_in_drop_does_not_end_the_process", 10, || {
+        let bad = || Foreign::new(Some(|| panic!("in wake")), Some(|| panic!("in drop"))).into();
+        assert_eq!(one_bad_waker_among_32(bad), None);
+    });
+}
+
+/// W07: giving up is no reason to panic, and may happen while a panic unwinds.
+#[test]
+fn giving_up_with_a_waker_that_panics_in_drop_is_no_panic() {
+    watched(10, || {
+        block_on(async {
+            let (stream, _peer) = pair().await.unwrap();
+            let (mut timer, mut task) = (sleep(Duration::from_secs(99)), spawn(pending::<()>()));
+            let mut readable = Box::pin(stream.readable());
+            let bad = || -> Waker { Foreign::new(None, Some(|| panic!("in drop"))).into() };
+            assert!(poll_with(&mut timer, &bad()).is_pending());
+            assert!(poll_with(&mut task, &bad()).is_pending());
+            assert!(poll_with(&mut readable, &bad()).is_pending());
+            let panics = |code: &mut dyn FnMut()| catch_unwind(AssertUnwindSafe(code)).is_err();
+            let (mut timer, mut task, mut readable) = (Some(timer), Some(task), Some(readable));
+            let outcome = [
+                panics(&mut || drop(timer.take())),
+                panics(&mut || drop(task.take())),
+                panics(&mut || drop(readable.take())),
+            ];
+            assert_eq!(outcome, [false; 3], "of a sleep, a join handle, and `readable`");
+        });
+    });
+}
