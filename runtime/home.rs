@@ -171,6 +171,11 @@ pub(crate) fn deregister(source: &Arc<Source>) {
     }
 }
 
+/// Whether a socket can be made here.
+pub(crate) fn check() -> io::Result<()> {
+    if current::runtime() == 0 { Err(outside()) } else { Ok(()) }
+}
+
 fn outside() -> io::Error {
     io::Error::other(
         "no runtime on this thread: make and use sockets inside `waken::block_on(async { … })`, or under `Runtime::enter`",

@@ -1,7 +1,7 @@
 //! What to wait for, and what a descriptor is ready for: the two words of the readiness layer.
 
 use crate::source::{Read, Source, Write};
-use crate::sys::{EPOLLERR, EPOLLHUP, EPOLLRDHUP};
+use crate::sys::{EPOLLERR, EPOLLHUP, EPOLLPRI, EPOLLRDHUP};
 use std::ops::BitOr;
 
 /// What to wait for: [`READABLE`](Interest::READABLE), [`WRITABLE`](Interest::WRITABLE), urgent data
@@ -20,7 +20,9 @@ impl Interest {
     pub const READABLE: Interest = Interest(1);
     /// There may be room to write.
     pub const WRITABLE: Interest = Interest(2);
-    /// There is urgent data (`EPOLLPRI`, see epoll_ctl(2)).
+    /// There is urgent data (`EPOLLPRI`, see epoll_ctl(2)), or there will be none any more. A call that
+    /// reads it (`recv` with `MSG_OOB`) says `EINVAL` when none is there: make that `WouldBlock` for
+    /// `async_io`.
     pub const PRIORITY: Interest = Interest(4);
 
     pub(crate) fn has(self, other: Interest) -> bool {
@@ -96,6 +98,10 @@ impl Ready {
             return None;
         }
         let last = source.last_event();
+        if last & EPOLLPRI == 0 {
+            // The wait for urgent data is over, but there is none.
+            ready &= !Interest::PRIORITY.0;
+        }
         let closed = [
             (EPOLLRDHUP | EPOLLHUP, Ready::READ_CLOSED),
             (EPOLLHUP | EPOLLERR, Ready::WRITE_CLOSED),

@@ -111,6 +111,8 @@ const LAST_EVENT: u32 = READ_READY - 1;
 
 /// Bits of an event that mean that a read may have something to say. HUP and ERR come unasked.
 const READS: i32 = EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI;
+/// Who waits for urgent data learns as well that none will come any more.
+const URGES: i32 = EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR;
 const WRITES: i32 = EPOLLOUT | EPOLLHUP | EPOLLERR;
 /// Bits after which a short read does not prove that the socket is empty: behind the bytes is an
 /// end of file, an error, or the rest of the stream beyond an urgent byte. No further edge comes for it.
@@ -185,7 +187,10 @@ impl Source {
         let mut state = self.state.load(Relaxed) & !LAST_EVENT | bits as u32 & LAST_EVENT;
         let mut woken = false;
         if bits & EPOLLPRI != 0 {
-            state |= PRIORITY_READY | WAS_URGENT;
+            state |= WAS_URGENT;
+        }
+        if bits & URGES != 0 {
+            state |= PRIORITY_READY;
         }
         if bits & READS != 0 {
             state |= READ_READY;

@@ -21,6 +21,14 @@ pub(crate) fn bind(fd: RawFd, address: &SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
+#[doc(alias = "getsockname")]
+pub(crate) fn local_addr(fd: RawFd) -> io::Result<SocketAddr> {
+    let mut raw = RawAddress([0; 32]);
+    let mut length = size_of_val(&raw) as libc::socklen_t;
+    syscall!(getsockname(fd, raw.0.as_mut_ptr().cast(), &raw mut length))?;
+    raw.parse(length)
+}
+
 /// The kernel cuts `backlog` down to `net.core.somaxconn`, listen(2).
 pub(crate) fn listen(fd: RawFd, backlog: u32) -> io::Result<()> {
     syscall!(listen(fd, backlog.min(c_int::MAX as u32) as c_int))?;
@@ -174,7 +182,7 @@ impl RawAddress {
             }
             _ => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "the peer's address is neither IPv4 nor IPv6",
+                "the address is neither IPv4 nor IPv6",
             )),
         }
     }

@@ -100,9 +100,17 @@ impl sealed::Sealed for [SocketAddr] {
 
 impl sealed::Sealed for (&str, u16) {
     fn addresses(&self) -> Addresses {
-        match self.0.parse::<IpAddr>() {
-            Ok(ip) => Addresses::Known(vec![SocketAddr::new(ip, self.1)]),
-            Err(_) => Addresses::Name(self.0.to_owned(), self.1),
+        let (host, port) = *self;
+        match host.parse::<IpAddr>() {
+            Ok(ip) => Addresses::Known(vec![SocketAddr::new(ip, port)]),
+            Err(_) if host.is_empty() => Addresses::Invalid("there is no host before the `:`"),
+            Err(_) if host.contains([':', '[', ']']) => {
+                Addresses::Invalid("an address is `host:port`, with IPv6 `[::1]:80`")
+            }
+            Err(_) if host.contains(char::is_whitespace) => {
+                Addresses::Invalid("a host name has no white space")
+            }
+            Err(_) => Addresses::Name(host.to_owned(), port),
         }
     }
 }
@@ -119,7 +127,10 @@ impl sealed::Sealed for str {
             return Addresses::Known(vec![address]);
         }
         match self.rsplit_once(':').map(|(host, port)| (host, port.parse())) {
-            Some((host, Ok(port))) => Addresses::Name(host.to_owned(), port),
+            Some((host, Ok(port))) => (host, port).addresses(),
+            Some((host, Err(_))) if host.contains('[') || self.ends_with(']') => {
+                Addresses::Invalid("an address is `host:port`, with IPv6 `[::1]:80`")
+            }
             Some((_, Err(_))) => {
                 Addresses::Invalid("the port after the `:` is not a number up to 65535")
             }

@@ -223,8 +223,12 @@ impl AsyncTcpListener {
             Ok((fd, peer)) => {
                 if self.pausing.load(Relaxed) {
                     self.pausing.store(false, Relaxed);
-                    let kept = std::mem::take(&mut *self.pause());
-                    drop(kept);
+                    let mut pause = self.pause();
+                    (pause.length, pause.until) = (Duration::ZERO, None);
+                    // Whoever waits there waits for nothing else: it has to look for clients again.
+                    if let Some(kept) = &mut pause.kept {
+                        kept.reset(Instant::now());
+                    }
                 }
                 Ok((AsyncTcpStream::new(fd.into())?, peer))
             }

@@ -2,6 +2,7 @@
 
 use super::{AsyncTcpListener, AsyncTcpStream};
 use crate::fd::Registered;
+use crate::home;
 use crate::interest::Interest;
 use crate::source::{Read, Write};
 use crate::sys::{self, SocketOption};
@@ -116,8 +117,7 @@ impl TcpSocket {
     /// # Errors
     /// See getsockname(2).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        // std has the call, for a listener; a duplicate is closed again at once.
-        net::TcpListener::from(self.fd.try_clone()?).local_addr()
+        sys::local_addr(self.fd.as_raw_fd())
     }
 
     /// Begins to listen. `backlog` connections may wait to be accepted; the kernel cuts it down to `net.core.somaxconn`.
@@ -143,6 +143,7 @@ impl TcpSocket {
         addr: SocketAddr,
         at: &'static Location<'static>,
     ) -> io::Result<AsyncTcpStream> {
+        home::check()?;
         match sys::connect(self.fd.as_raw_fd(), &addr) {
             Ok(()) => return AsyncTcpStream::new(self.fd.into()),
             // It goes on by itself, also after a signal, connect(2).

@@ -283,8 +283,8 @@ impl AsyncTcpStream {
         self.inner.try_io(Interest::WRITABLE, |stream, _| retry(|| send(stream, buf)))
     }
 
-    /// Runs `operation`, a call of your own on the socket, and remembers it when that says `WouldBlock`, so that the
-    /// next [`ready`](AsyncTcpStream::ready) waits.
+    /// Runs `operation`, a call of your own on the socket, and remembers it when that says `WouldBlock`,
+    /// which must hold for all of `interest`, so that the next [`ready`](AsyncTcpStream::ready) waits.
     ///
     /// # Errors
     /// Those of `operation`.
@@ -297,7 +297,8 @@ impl AsyncTcpStream {
     }
 
     /// Runs `operation`, a call of your own on the socket, until it says something other than `WouldBlock`, and
-    /// waits for `interest` in between. Cancel safe if `operation` is.
+    /// waits for `interest` in between. A `WouldBlock` must hold for all of `interest`. Cancel safe if
+    /// `operation` is.
     ///
     /// # Errors
     /// Those of `operation`.

@@ -1,6 +1,7 @@
 //! What the tests share: a watchdog, a process of one's own, and measures of what was used.
 #![allow(dead_code, unreachable_pub)] // Each test file uses some of it.
 
+use std::io::{self, Write};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -13,7 +14,8 @@ pub fn watched<R>(seconds: u64, test: impl FnOnce() -> R) -> R {
     thread::spawn(move || {
         if watch.recv_timeout(Duration::from_secs(seconds)) == Err(mpsc::RecvTimeoutError::Timeout)
         {
-            eprintln!("\nwatchdog: `{name}` hangs after {seconds} s");
+            // Not by `eprintln`, which libtest keeps to itself and loses in the abort.
+            let _ = writeln!(io::stderr(), "\nwatchdog: `{name}` hangs after {seconds} s");
             std::process::abort();
         }
     });

@@ -1,0 +1,366 @@
+//! Out of descriptors nothing spins, nothing stalls, and nothing is lost.
+#[path = "support/peer.rs"]
+mod peer;
+mod support;
+
+use futures_lite::StreamExt;
+use peer::{cpu_clock, limit_descriptors, millis};
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::future::poll_fn;
+use std::io;
+use std::net::TcpStream;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Instant;
+use support::{alone, fds};
+use waken::task::JoinHandle;
+use waken::time::{interval, sleep, timeout};
+use waken::{AsyncTcpListener, AsyncTcpStream, Runtime, spawn};
+
+/// Opens files until there is no descriptor left.
+fn exhaust() -> Vec<File> {
+    let mut files = Vec::new();
+    loop {
+        match File::open("/dev/null") {
+            Ok(file) => files.push(file),
+            Err(error) => {
+                assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+                return files;
+            }
+        }
+    }
+}
+
+fn is_exhaustion(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EMFILE)
+}
+
+/// What an accept loop has seen.
+#[derive(Default)]
+struct Seen {
+    accepted: RefCell<Vec<AsyncTcpStream>>,
+    errors: Cell<u64>,
+}
+
+impl Seen {
+    fn note(&self, result: io::Result<AsyncTcpStream>) {
+        match result {
+            Ok(stream) => self.accepted.borrow_mut().push(stream),
+            Err(error) => {
+                assert!(is_exhaustion(&error), "{error}");
+                self.errors.set(self.errors.get() + 1);
+            }
+        }
+    }
+}
+
+type Loop = fn(Rc<AsyncTcpListener>, Rc<Seen>) -> Pin<Box<dyn Future<Output = ()>>>;
+
+/// The loops that people write, which ignore every error.
+fn by_accept(listener: Rc<AsyncTcpListener>, seen: Rc<Seen>) -> Pin<Box<dyn Future<Output = ()>>> {
+    Box::pin(async move {
+        loop {
+            seen.note(listener.accept().await.map(|(stream, _)| stream));
+        }
+    })
+}
+
+fn by_incoming(
+    listener: Rc<AsyncTcpListener>,
+    seen: Rc<Seen>,
+) -> Pin<Box<dyn Future<Output = ()>>> {
+    Box::pin(async move {
+        let mut incoming = listener.incoming();
+        while let Some(result) = incoming.next().await {
+            seen.note(result);
+        }
+    })
+}
+
+fn by_poll_accept(
+    listener: Rc<AsyncTcpListener>,
+    seen: Rc<Seen>,
+) -> Pin<Box<dyn Future<Output = ()>>> {
+    Box::pin(async move {
+        loop {
+            let accepted = poll_fn(|cx| listener.poll_accept(cx)).await;
+            seen.note(accepted.map(|(stream, _)| stream));
+        }
+    })
+}
+
+/// Clients in the queue, and no descriptor to accept them with.
+struct Scene {
+    listener: Rc<AsyncTcpListener>,
+    seen: Rc<Seen>,
+    clients: Vec<TcpStream>,
+    fillers: Vec<File>,
+}
+
+impl Scene {
+    async fn new(clients: usize) -> Scene {
+        let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let clients = (0..clients).map(|_| TcpStream::connect(addr).unwrap()).collect();
+        limit_descriptors(40);
+        let fillers = exhaust();
+        assert!(fillers.len() >= 10, "too few to be given back");
+        Scene { listener: Rc::new(listener), seen: Rc::default(), clients, fillers }
+    }
+
+    fn start(&self, accept: Loop) -> JoinHandle<()> {
+        spawn(accept(self.listener.clone(), self.seen.clone()))
+    }
+
+    fn accepted(&self) -> usize {
+        self.seen.accepted.borrow().len()
+    }
+
+    /// Until all clients are accepted.
+    async fn served(&self, within: u64) {
+        let all = async {
+            while self.accepted() < self.clients.len() {
+                sleep(millis(5)).await;
+            }
+        };
+        let served = timeout(millis(within), all).await;
+        assert!(served.is_ok(), "{} of {} are served", self.accepted(), self.clients.len());
+    }
+}
+
+/// L01, L02, k15.
+fn a_naive_loop_neither_spins_nor_stalls(name: &str, accept: Loop) {
+    alone(name, 10, || {
+        waken::block_on(async {
+            let mut scene = Scene::new(8).await;
+            let ticks = Rc::new(Cell::new(0));
+            let counted = ticks.clone();
+            drop(spawn(async move {
+                let mut interval = interval(millis(5));
+                loop {
+                    interval.tick().await;
+                    counted.set(counted.get() + 1);
+                }
+            }));
+            let (start, cpu) = (Instant::now(), cpu_clock());
+            drop(scene.start(accept));
+            sleep(millis(500)).await;
+            let cpu = cpu_clock() - cpu;
+            assert!(cpu < millis(100), "{cpu:?} of CPU in {:?}", start.elapsed());
+            assert!(ticks.get() >= 50, "the others starve: {} ticks", ticks.get());
+            // At 0, 10, 30, 70, 150 and 310 ms.
+            assert!((3..=7).contains(&scene.seen.errors.get()), "{}", scene.seen.errors.get());
+            assert_eq!(scene.accepted(), 0);
+            // Nobody knocks anew: those who have waited are served.
+            scene.fillers.clear();
+            scene.served(1500).await;
+            assert!(scene.seen.errors.get() <= 8);
+        });
+    });
+}
+
+#[test]
+fn a_loop_around_accept_neither_spins_nor_stalls() {
+    a_naive_loop_neither_spins_nor_stalls(
+        "a_loop_around_accept_neither_spins_nor_stalls",
+        by_accept,
+    );
+}
+
+#[test]
+fn a_loop_around_incoming_neither_spins_nor_stalls() {
+    let name = "a_loop_around_incoming_neither_spins_nor_stalls";
+    a_naive_loop_neither_spins_nor_stalls(name, by_incoming);
+}
+
+#[test]
+fn a_loop_around_poll_accept_neither_spins_nor_stalls() {
+    let name = "a_loop_around_poll_accept_neither_spins_nor_stalls";
+    a_naive_loop_neither_spins_nor_stalls(name, by_poll_accept);
+}
+
+/// L01: the pauses of the second shortage are as short as those of the first.
+#[test]
+fn a_success_resets_the_pause() {
+    alone("a_success_resets_the_pause", 10, || {
+        waken::block_on(async {
+            let mut scene = Scene::new(3).await;
+            let task = scene.start(by_accept);
+            sleep(millis(400)).await;
+            scene.fillers.clear();
+            scene.served(1500).await;
+            assert!(scene.seen.errors.get() >= 3, "the pause has not grown");
+            task.abort();
+            let _aborted = task.await;
+            // Again, and from 10 ms on: at 0, 10, 30 and 70 ms.
+            let addr = scene.listener.local_addr().unwrap();
+            scene.clients.push(TcpStream::connect(addr).unwrap());
+            let fillers = exhaust();
+            scene.seen.errors.set(0);
+            drop(scene.start(by_accept));
+            sleep(millis(120)).await;
+            let errors = scene.seen.errors.get();
+            assert!((3..=5).contains(&errors), "{errors} errors in 120 ms");
+            drop(fillers);
+            scene.served(500).await;
+        });
+    });
+}
+
+/// A wait that is cancelled loses nothing, and does not shorten the pause.
+#[test]
+fn a_cancelled_pause_is_still_a_pause() {
+    alone("a_cancelled_pause_is_still_a_pause", 10, || {
+        waken::block_on(async {
+            let mut scene = Scene::new(1).await;
+            let (start, mut errors) = (Instant::now(), 0);
+            while start.elapsed() < millis(300) {
+                match timeout(millis(1), scene.listener.accept()).await {
+                    Ok(result) => {
+                        assert!(is_exhaustion(&result.unwrap_err()));
+                        errors += 1;
+                    }
+                    Err(_elapsed) => {}
+                }
+            }
+            // At 0, 10, 30, 70 and 150 ms.
+            assert!((2..=6).contains(&errors), "{errors}");
+            scene.fillers.clear();
+            timeout(millis(1500), scene.listener.accept()).await.expect("stalls").unwrap();
+        });
+    });
+}
+
+#[test]
+fn try_accept_never_waits() {
+    alone("try_accept_never_waits", 10, || {
+        waken::block_on(async {
+            let mut scene = Scene::new(4).await;
+            let start = Instant::now();
+            for _ in 0..20 {
+                assert!(is_exhaustion(&scene.listener.try_accept().unwrap_err()));
+            }
+            scene.fillers.clear();
+            for _ in 0..4 {
+                scene.listener.try_accept().unwrap();
+            }
+            assert!(start.elapsed() < millis(200), "{:?}", start.elapsed());
+            let error = scene.listener.try_accept().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        });
+    });
+}
+
+/// L02: one task waits for its pause to be over, by one of the three ways; another one is lucky meanwhile. The
+/// first still gets the clients that come later.
+fn a_success_elsewhere_strands_nobody(name: &str, accept: Loop) {
+    alone(name, 10, || {
+        waken::block_on(async {
+            let mut scene = Scene::new(1).await;
+            let waiting = scene.start(accept);
+            sleep(millis(20)).await;
+            assert!(scene.seen.errors.get() >= 1 && !waiting.is_finished());
+            scene.fillers.clear();
+            let (lucky, _) = scene.listener.try_accept().unwrap();
+            scene.seen.accepted.borrow_mut().push(lucky);
+            // It has to come back from its pause, to wait for clients.
+            sleep(millis(100)).await;
+            let addr = scene.listener.local_addr().unwrap();
+            scene.clients.push(TcpStream::connect(addr).unwrap());
+            scene.served(2000).await;
+        });
+    });
+}
+
+#[test]
+fn a_success_elsewhere_does_not_strand_accept() {
+    let name = "a_success_elsewhere_does_not_strand_accept";
+    a_success_elsewhere_strands_nobody(name, by_accept);
+}
+
+#[test]
+fn a_success_elsewhere_does_not_strand_incoming() {
+    let name = "a_success_elsewhere_does_not_strand_incoming";
+    a_success_elsewhere_strands_nobody(name, by_incoming);
+}
+
+#[test]
+fn a_success_elsewhere_does_not_strand_poll_accept() {
+    let name = "a_success_elsewhere_does_not_strand_poll_accept";
+    a_success_elsewhere_strands_nobody(name, by_poll_accept);
+}
+
+/// Several loops on one listener share the shortage: together they do not spin either.
+#[test]
+fn ten_loops_on_one_listener_do_not_spin() {
+    alone("ten_loops_on_one_listener_do_not_spin", 10, || {
+        waken::block_on(async {
+            let mut scene = Scene::new(8).await;
+            let cpu = cpu_clock();
+            for number in 0..10 {
+                drop(scene.start([by_accept, by_incoming][number % 2]));
+            }
+            sleep(millis(500)).await;
+            assert!(cpu_clock() - cpu < millis(100));
+            assert!(scene.seen.errors.get() <= 60, "{}", scene.seen.errors.get());
+            scene.fillers.clear();
+            scene.served(1500).await;
+        });
+    });
+}
+
+/// X02: an `io::Error`, whichever descriptor it fails at, and nothing is left.
+#[test]
+fn a_runtime_without_descriptors_is_an_error_and_leaves_nothing() {
+    alone("a_runtime_without_descriptors_is_an_error_and_leaves_nothing", 10, || {
+        let before = fds();
+        let highest =
+            before.iter().filter_map(|fd| fd.split(' ').next()?.parse::<u64>().ok()).max();
+        let mut failures = 0;
+        for limit in 3..=highest.unwrap() + 8 {
+            limit_descriptors(limit);
+            let made: Vec<_> = (0..50)
+                .map(|_| Runtime::new())
+                .take_while(|result| match result {
+                    Ok(_) => true,
+                    Err(error) => {
+                        assert!(is_exhaustion(error), "{error}");
+                        failures += 1;
+                        false
+                    }
+                })
+                .collect();
+            // Those that were made work.
+            for runtime in made.iter().flatten() {
+                runtime.block_on(sleep(millis(0)));
+            }
+            drop(made);
+            limit_descriptors(1000);
+            assert_eq!(fds(), before, "at {limit}");
+        }
+        assert!(failures >= 8, "{failures}");
+        waken::block_on(async {});
+    });
+}
+
+/// F05: so are a listener, a connection and a name that cannot be had.
+#[test]
+fn sockets_without_descriptors_are_errors_and_leave_nothing() {
+    alone("sockets_without_descriptors_are_errors_and_leave_nothing", 10, || {
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            let scene = Scene::new(1).await;
+            let addr = scene.listener.local_addr().unwrap();
+            let sources = runtime.metrics().sources_alive;
+            for _ in 0..20 {
+                assert!(is_exhaustion(&AsyncTcpStream::connect(addr).await.unwrap_err()));
+                let bound = AsyncTcpListener::bind("127.0.0.1:0").await;
+                assert!(is_exhaustion(&bound.unwrap_err()));
+                assert_eq!(runtime.metrics().sources_alive, sources);
+            }
+            drop(scene.fillers);
+            AsyncTcpStream::connect(addr).await.unwrap();
+        });
+    });
+}

@@ -1,0 +1,177 @@
+//! Thousands of connections at once: all are served, and idle ones cost nothing.
+#[path = "support/peer.rs"]
+mod peer;
+mod support;
+
+use peer::millis;
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::rc::Rc;
+use support::{Random, alone, cpu, sleeps, watched};
+use waken::time::sleep;
+use waken::{AsyncTcpListener, AsyncTcpStream, JoinSet, Runtime, spawn};
+
+/// How many are and were open at once.
+#[derive(Default)]
+struct Open {
+    now: Cell<usize>,
+    most: Cell<usize>,
+    ever: Cell<usize>,
+}
+
+async fn echo(stream: AsyncTcpStream, open: Rc<Open>) -> io::Result<()> {
+    open.ever.set(open.ever.get() + 1);
+    open.now.set(open.now.get() + 1);
+    open.most.set(open.most.get().max(open.now.get()));
+    let mut buf = [0; 1024];
+    let result = loop {
+        match stream.read(&mut buf).await {
+            Ok(0) => break Ok(()),
+            Ok(n) => stream.write_all(&buf[..n]).await?,
+            Err(error) => break Err(error),
+        }
+    };
+    open.now.set(open.now.get() - 1);
+    result
+}
+
+async fn serve() -> (SocketAddr, Rc<Open>) {
+    let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (addr, open) = (listener.local_addr().unwrap(), Rc::new(Open::default()));
+    let counting = open.clone();
+    drop(spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            drop(spawn(echo(stream, counting.clone())));
+        }
+    }));
+    (addr, open)
+}
+
+/// Sends what only this connection sends in this round, and expects it back.
+async fn exchange(stream: &AsyncTcpStream, number: usize, round: usize) {
+    let mut random = Random((2 * number + round + 1) as u64);
+    let sent: Vec<u8> = (0..1 + random.below(200)).map(|_| random.below(256) as u8).collect();
+    let mut received = vec![0; sent.len()];
+    stream.write_all(&sent).await.unwrap();
+    stream.read_exact(&mut received).await.unwrap();
+    assert_eq!(received, sent, "connection {number}, round {round}");
+}
+
+/// Opens `count` connections, some at a time, each with an exchange, and keeps them; then all exchange once more.
+async fn clients(count: usize, addr: SocketAddr) -> Vec<(usize, AsyncTcpStream)> {
+    let mut open = Vec::new();
+    let mut set = JoinSet::new();
+    for number in 0..count {
+        set.spawn(async move {
+            let stream = AsyncTcpStream::connect(addr).await.unwrap();
+            exchange(&stream, number, 0).await;
+            (number, stream)
+        });
+        // Not more than the kernel keeps in its queues.
+        if set.len() == 1000 {
+            open.push(set.join_next().await.unwrap().unwrap());
+        }
+    }
+    while let Some(client) = set.join_next().await {
+        open.push(client.unwrap());
+    }
+    for (number, stream) in open.drain(..) {
+        set.spawn(async move {
+            exchange(&stream, number, 1).await;
+            (number, stream)
+        });
+    }
+    while let Some(client) = set.join_next().await {
+        open.push(client.unwrap());
+    }
+    open
+}
+
+/// F13: both ends in this process, so ten thousand descriptors.
+#[test]
+fn five_thousand_connections_are_open_at_once_and_all_are_served() {
+    alone("five_thousand_connections_are_open_at_once_and_all_are_served", 30, || {
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            let (addr, open) = serve().await;
+            let clients = clients(5_000, addr).await;
+            assert_eq!((clients.len(), open.now.get()), (5_000, 5_000));
+            assert_eq!(runtime.metrics().sources_alive, 10_001);
+            drop(clients);
+            while open.now.get() > 0 {
+                sleep(millis(5)).await;
+            }
+            sleep(millis(5)).await;
+            assert_eq!(runtime.metrics().sources_alive, 1);
+            assert_eq!(runtime.metrics().tasks_alive, 1);
+        });
+    });
+}
+
+/// Ten thousand, so that the other ends need a process of their own.
+#[test]
+fn ten_thousand_connections_are_open_at_once_and_all_are_served() {
+    const NAME: &str = "ten_thousand_connections_are_open_at_once_and_all_are_served";
+    const CLIENTS: &str = "WAKEN_TEST_CLIENTS_OF";
+    const COUNT: usize = 10_000;
+    if let Ok(addr) = std::env::var(CLIENTS) {
+        // This is the process of the clients.
+        return watched(30, || {
+            let clients = waken::block_on(clients(COUNT, addr.parse().unwrap()));
+            assert_eq!(clients.len(), COUNT);
+        });
+    }
+    alone(NAME, 40, || {
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            let (addr, open) = serve().await;
+            let mut process = Command::new(std::env::current_exe().unwrap())
+                .args([NAME, "--exact", "--nocapture"])
+                .env(CLIENTS, addr.to_string())
+                .stdin(Stdio::null())
+                .spawn()
+                .unwrap();
+            let status = loop {
+                if let Some(status) = process.try_wait().unwrap() {
+                    break status;
+                }
+                sleep(millis(10)).await;
+            };
+            assert!(status.success(), "the clients: {status}, {} came", open.ever.get());
+            while open.now.get() > 0 {
+                sleep(millis(5)).await;
+            }
+            assert_eq!((open.most.get(), open.ever.get()), (COUNT, COUNT));
+        });
+    });
+}
+
+/// X03: silent connections are not asked how they are.
+#[test]
+fn a_thousand_idle_connections_cost_no_cpu() {
+    alone("a_thousand_idle_connections_cost_no_cpu", 20, || {
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            let (addr, open) = serve().await;
+            let clients = clients(1_000, addr).await;
+            assert_eq!(open.now.get(), 1_000);
+            sleep(millis(50)).await;
+            let (used, slept, before) = (cpu(), sleeps(), runtime.metrics());
+            sleep(millis(2000)).await;
+            let (used, slept, after) = (cpu() - used, sleeps() - slept, runtime.metrics());
+            // The one sleep is that of the timer which ends this wait.
+            assert!(slept <= 2, "{slept} sleeps");
+            assert!(used < millis(10), "{used:?} of CPU");
+            assert_eq!(after.polls, before.polls);
+            assert_eq!(after.epoll_events, before.epoll_events);
+            assert!(after.epoll_waits - before.epoll_waits <= 2);
+            // They are all still there.
+            for (number, stream) in &clients {
+                exchange(stream, *number, 2).await;
+            }
+        });
+    });
+}

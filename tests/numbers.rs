@@ -1,0 +1,202 @@
+//! A descriptor's number is used again and again: what belongs to its last owner does not reach the next.
+#[path = "support/peer.rs"]
+mod peer;
+mod support;
+
+use futures_io::AsyncRead;
+use peer::{duplicate_from, millis, pair, replace, reset, run, std_pair};
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use support::{alone, fds, watched};
+use waken::time::{sleep, timeout};
+use waken::{AsyncTcpStream, Runtime, spawn};
+
+/// F03: taken out of epoll before it is closed, so that a duplicate keeps nothing alive.
+#[test]
+fn a_duplicate_of_a_closed_stream_brings_no_events() {
+    let runtime = Runtime::new().unwrap();
+    watched(10, || {
+        runtime.block_on(async {
+            let (ours, mut peer) = pair();
+            let duplicate = ours.as_fd().try_clone_to_owned().unwrap();
+            sleep(millis(2)).await;
+            drop(ours);
+            assert_eq!(runtime.metrics().sources_alive, 0);
+            let before = runtime.metrics().epoll_events;
+            for _ in 0..100 {
+                peer.write_all(b"x").unwrap();
+                sleep(millis(0)).await;
+            }
+            sleep(millis(5)).await;
+            assert_eq!(runtime.metrics().epoll_events, before);
+            drop(duplicate);
+        });
+    });
+}
+
+/// F03, F04, k12: other code has put another file in the descriptor's place, so it cannot be taken out of epoll any
+/// more: its ghost goes on reporting. Nobody is woken for it, and a new stream is not taken for it.
+#[test]
+fn ghosts_of_a_descriptor_that_was_replaced_are_ignored() {
+    let runtime = Runtime::new().unwrap();
+    watched(10, || {
+        runtime.block_on(async {
+            let (haunted, mut old_peer) = pair();
+            let duplicate = haunted.as_fd().try_clone_to_owned().unwrap();
+            sleep(millis(2)).await;
+            let null = std::fs::File::open("/dev/null").unwrap();
+            replace(&haunted, &null);
+            drop(haunted);
+            assert_eq!(runtime.metrics().sources_alive, 0, "the bookkeeping is done all the same");
+
+            // The same place in every table.
+            let (ours, mut peer) = pair();
+            let reader = spawn(async move {
+                let n = ours.read(&mut [0; 9]).await.unwrap();
+                (ours, n)
+            });
+            sleep(millis(2)).await;
+            let before = runtime.metrics();
+            for _ in 0..100 {
+                old_peer.write_all(b"boo").unwrap();
+                sleep(millis(0)).await;
+                sleep(millis(1)).await;
+            }
+            let after = runtime.metrics();
+            assert!(after.epoll_events > before.epoll_events, "there was no ghost");
+            assert_eq!(after.polls, before.polls, "a ghost has woken somebody");
+            assert!(after.spurious_events > before.spurious_events);
+            // They are cheap: an event each.
+            assert!(after.epoll_events - before.epoll_events <= 110);
+            peer.write_all(b"x").unwrap();
+            assert_eq!(reader.await.unwrap().1, 1);
+            drop(duplicate);
+        });
+    });
+}
+
+/// F01, F09: many lives of one number, each with events of the last life under way.
+#[test]
+fn a_number_that_is_used_again_starts_afresh() {
+    alone("a_number_that_is_used_again_starts_afresh", 10, || {
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            // The helper opens a listener once.
+            drop(pair());
+            let before = fds();
+            let mut numbers = Vec::new();
+            for round in 0..1000u32 {
+                let (ours, mut peer) = pair();
+                numbers.push(ours.as_raw_fd());
+                let ours = Rc::new(ours);
+                let reading = ours.clone();
+                let reader = spawn(async move {
+                    let mut buf = [0; 4];
+                    reading.read_exact(&mut buf).await.unwrap();
+                    u32::from_be_bytes(buf)
+                });
+                if round % 3 == 0 {
+                    sleep(millis(0)).await;
+                }
+                peer.write_all(&round.to_be_bytes()).unwrap();
+                if round % 2 == 0 {
+                    assert_eq!(reader.await.unwrap(), round);
+                } else {
+                    // Cancelled with the event on its way.
+                    reader.abort();
+                    let _cancelled_or_done = reader.await;
+                }
+                assert_eq!(runtime.metrics().sources_alive, 1);
+                // Now and then it leaves an error behind.
+                if round % 5 == 0 {
+                    reset(peer);
+                }
+            }
+            assert_eq!(runtime.metrics().sources_alive, 0);
+            assert_eq!(fds(), before);
+            numbers.sort();
+            numbers.dedup();
+            assert!(numbers.len() < 10, "the kernel gives low numbers first: {numbers:?}");
+        });
+    });
+}
+
+/// E18, F01: whoever is polled first closes the other, whose event is in the same batch, and opens something new.
+#[test]
+fn a_stream_may_be_closed_while_its_event_is_in_the_batch() {
+    run(async {
+        type Place = Rc<RefCell<Option<AsyncTcpStream>>>;
+        for round in 0..200 {
+            let ((one, mut one_peer), (two, mut two_peer)) = (pair(), pair());
+            let places: [Place; 2] = [one, two].map(|stream| Rc::new(RefCell::new(Some(stream))));
+            let mut new = Vec::new();
+            let tasks: Vec<_> = [(0, 1), (1, 0)]
+                .into_iter()
+                .map(|(mine, other)| {
+                    let (mine, other) = (places[mine].clone(), places[other].clone());
+                    spawn(async move {
+                        let n = poll_fn(|cx| match &mut *mine.borrow_mut() {
+                            // The other one was first, and has closed this stream.
+                            None => Poll::Ready(None),
+                            Some(stream) => Pin::new(stream).poll_read(cx, &mut [0; 9]).map(Some),
+                        });
+                        let n = n.await?.unwrap();
+                        drop(other.borrow_mut().take());
+                        Some((n, pair()))
+                    })
+                })
+                .collect();
+            if round % 2 == 0 {
+                sleep(millis(1)).await;
+            } else {
+                waken::task::yield_now().await;
+            }
+            // Both events come in one batch.
+            one_peer.write_all(b"x").unwrap();
+            two_peer.write_all(b"x").unwrap();
+            for task in tasks {
+                if let Some((n, pair)) = task.await.unwrap() {
+                    assert_eq!(n, 1);
+                    new.push(pair);
+                }
+            }
+            assert_eq!(new.len(), 1, "both were read, so their events were not in one batch");
+            for (stream, mut peer) in new {
+                // The closed streams' events have not made the new ones readable.
+                assert!(timeout(millis(1), stream.read(&mut [0; 9])).await.is_err());
+                peer.write_all(b"new").unwrap();
+                assert_eq!(stream.read(&mut [0; 9]).await.unwrap(), 3);
+            }
+        }
+    });
+}
+
+/// F13: no table is indexed by descriptors.
+#[test]
+fn a_high_number_is_a_number() {
+    let runtime = Runtime::new().unwrap();
+    watched(10, || {
+        runtime.block_on(async {
+            let mut streams = Vec::new();
+            for least in [1_000, 4_096, 19_000] {
+                let (ours, peer) = std_pair();
+                let high = duplicate_from(&ours, least).unwrap();
+                assert!(high.as_raw_fd() >= least);
+                streams.push((AsyncTcpStream::try_from(high).unwrap(), peer));
+            }
+            for (ours, peer) in &mut streams {
+                assert!(timeout(millis(1), ours.read(&mut [0; 9])).await.is_err());
+                peer.write_all(b"abc").unwrap();
+                assert_eq!(ours.read(&mut [0; 9]).await.unwrap(), 3);
+                ours.write_all(b"d").await.unwrap();
+                assert_eq!(peer.read(&mut [0; 9]).unwrap(), 1);
+            }
+            assert_eq!(runtime.metrics().sources_alive, 3);
+        });
+    });
+}
