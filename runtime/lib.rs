@@ -1,16 +1,4 @@
 #![doc = include_str!("../README.md")]
-//!
-//! # The map
-//!
-//! ```text
-//!          tcp   fd   task   time                        what people use
-//!             \   |    |    /
-//!                 runtime                               the loop; makes the wakers
-//!        /      |       |        \
-//!   executor  mailbox  reactor  timers                  four rooms, no doors between them
-//!        \      |       |        /
-//!      waker, current, source, spawned, slab, sys       leaves
-//! ```
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("waken is for 64-bit Linux: it is built on epoll, and packs a waker into 64 bits");

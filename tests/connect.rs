@@ -184,7 +184,11 @@ fn what_is_no_address_is_an_invalid_input_with_a_sentence() {
             ("localhost:http", "not a number"),
             ("localhost:65536", "65535"),
             ("127.0.0.1:-1", "not a number"),
-            ("[::1]", "not a number"),
+            ("[::1]", "`host:port`, with IPv6 `[::1]:80`"),
+            ("[::1", "`host:port`, with IPv6"),
+            ("::1", "`host:port`, with IPv6"),
+            (":80", "no host"),
+            ("a b:80", "white space"),
         ];
         for (text, sentence) in cases {
             for error in [
