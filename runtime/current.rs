@@ -17,8 +17,6 @@ struct Now {
     runtime: Cell<u16>,
     /// The number of the waker that the poll in progress was given; 0 between polls.
     number: Cell<u64>,
-    /// The id of the task being polled; 0 for a root.
-    task: Cell<u64>,
     /// I/O operations that are left to this poll. Below one it is used up.
     budget: Cell<i32>,
     limit: Cell<i32>,
@@ -35,7 +33,6 @@ thread_local! {
         Now {
             runtime: Cell::new(0),
             number: Cell::new(0),
-            task: Cell::new(0),
             budget: Cell::new(0),
             limit: Cell::new(i32::MAX),
             root: Cell::new(false),
@@ -46,121 +43,92 @@ thread_local! {
     };
 }
 
-/// The tasks that were woken and not yet polled, in the order of their wakes.
+/// The tasks that were woken and not yet polled, in the order of their wakes. By the numbers of their wakers.
 struct Queue {
-    ready: Vec<Entry>,
-    /// By task index. A dense table of its own, so that a wake touches four bytes, not a task.
-    marks: Vec<Mark>,
-    /// The list of the last turn, empty again: two take turns, so that neither is ever allocated anew.
-    spare: Vec<Entry>,
+    ready: Vec<u64>,
+    /// By task index: the number of the task while it waits (or is polled), the complement of that while it is
+    /// queued, 0 where no task is. A dense table of its own, so that a wake touches eight bytes, not a task.
+    marks: Vec<u64>,
     wakes: u64,
-}
-
-/// Which task was queued. One that ends while it is queued leaves its entry behind, which then fits none.
-#[derive(Clone, Copy)]
-pub(crate) struct Entry {
-    pub(crate) index: u32,
-    generation: u16,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Mark {
-    generation: u16,
-    state: MarkState,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum MarkState {
-    /// No task has this index.
-    Vacant,
-    /// The task is waiting or being polled: a wake makes it ready.
-    Waiting,
-    /// The task is in the queue: another wake changes nothing.
-    Queued,
 }
 
 impl Queue {
     const fn new() -> Queue {
-        Queue { ready: Vec::new(), marks: Vec::new(), spare: Vec::new(), wakes: 0 }
+        Queue { ready: Vec::new(), marks: Vec::new(), wakes: 0 }
+    }
+
+    #[inline]
+    fn mark(&mut self, number: u64) -> Option<&mut u64> {
+        self.marks.get_mut(number as u32 as usize)
     }
 }
 
 /// Makes a new task known, and ready.
-pub(crate) fn admit(index: u32, generation: u16) {
+pub(crate) fn admit(number: u64) {
     NOW.with(|now| {
         let mut queue = now.queue.borrow_mut();
-        let mark = Mark { generation, state: MarkState::Queued };
-        match queue.marks.get_mut(index as usize) {
-            Some(vacant) => *vacant = mark,
-            // Indices are handed out without gaps.
-            None => queue.marks.push(mark),
+        match queue.mark(number) {
+            Some(mark) => *mark = !number,
+            None => {
+                // A new index is the next one, unless the marks were given back in between.
+                queue.marks.resize(number as u32 as usize, 0);
+                queue.marks.push(!number);
+            }
         }
-        queue.ready.push(Entry { index, generation });
+        queue.ready.push(number);
     });
 }
 
 /// The task has ended: its wakers reach nothing from now on.
-pub(crate) fn forget(index: u32) {
+pub(crate) fn forget(number: u64) {
     NOW.with(|now| {
-        if let Some(mark) = now.queue.borrow_mut().marks.get_mut(index as usize) {
-            mark.state = MarkState::Vacant;
+        if let Some(mark) = now.queue.borrow_mut().mark(number) {
+            *mark = 0;
         }
     });
 }
 
 /// A wake of a task of the current runtime. For one that has ended, or is queued already, nothing.
-#[inline]
-pub(crate) fn schedule(index: u32, generation: u16) {
+#[inline(always)]
+pub(crate) fn schedule(number: u64) {
     NOW.with(|now| {
         let queue = &mut **now.queue.borrow_mut();
-        let waiting = Mark { generation, state: MarkState::Waiting };
-        match queue.marks.get_mut(index as usize) {
-            Some(mark) if *mark == waiting => mark.state = MarkState::Queued,
+        match queue.mark(number) {
+            Some(mark) if *mark == number => *mark = !number,
             // No task has the root's index, so its wakes come by here. Its generation is not
             // compared: a late wake costs a poll, which the contract allows.
-            None if index == ROOT => return now.root.set(true),
+            None if number as u32 == ROOT => return now.root.set(true),
             _ => return,
         }
-        queue.ready.push(Entry { index, generation });
+        queue.ready.push(number);
         queue.wakes += 1;
     });
 }
 
-/// What is ready now, to be polled in this order: the list of a turn. What is woken from here on waits.
+/// The index of the task that stands at `place` in the ready queue, if it is still to be polled there: it may
+/// have ended meanwhile. A wake from now on queues it again, behind.
 #[inline]
-pub(crate) fn take_ready() -> Vec<Entry> {
+pub(crate) fn unqueue(place: usize) -> Option<u32> {
     NOW.with(|now| {
         let queue = &mut **now.queue.borrow_mut();
-        mem::replace(&mut queue.ready, mem::take(&mut queue.spare))
+        let number = *queue.ready.get(place)?;
+        match queue.mark(number) {
+            Some(mark) if *mark == !number => *mark = number,
+            _ => return None,
+        }
+        Some(number as u32)
     })
 }
 
-/// Whether the task of `entry` is still to be polled. A wake from now on queues it again.
+/// A turn is over: takes its entries, which are the first `count`, out of the ready queue.
 #[inline]
-pub(crate) fn unqueue(entry: Entry) -> bool {
-    let queued = Mark { generation: entry.generation, state: MarkState::Queued };
-    NOW.with(|now| match now.queue.borrow_mut().marks.get_mut(entry.index as usize) {
-        Some(mark) if *mark == queued => {
-            mark.state = MarkState::Waiting;
-            true
-        }
-        _ => false,
-    })
-}
-
-/// Gives a turn's list back: its memory, and what was not polled of it, which goes before what has
-/// been woken since.
-#[inline]
-pub(crate) fn give_back(mut list: Vec<Entry>, polled: usize) {
+pub(crate) fn advance(count: usize) {
     NOW.with(|now| {
-        let queue = &mut **now.queue.borrow_mut();
-        if polled < list.len() {
-            queue.ready.splice(0..0, list.drain(polled..));
-        }
-        list.clear();
-        if list.capacity() <= KEPT || list.capacity() < 64 * polled {
-            queue.spare = list;
+        let ready = &mut now.queue.borrow_mut().ready;
+        if count == ready.len() {
+            ready.clear();
+        } else {
+            ready.drain(..count);
         }
     });
 }
@@ -191,8 +159,7 @@ pub(crate) fn shrink() {
     });
 }
 
-/// What has room for no more tasks than this keeps it. A turn's list keeps it as long as more than one
-/// in 64 places is used.
+/// A queue that has known no more tasks than this keeps its room.
 const KEPT: usize = 64;
 
 /// The runtime whose turn it is on this thread; 0 when there is none.
@@ -201,27 +168,23 @@ pub(crate) fn runtime() -> u16 {
     NOW.with(|now| now.runtime.get())
 }
 
-/// The id of the task that is being polled; 0 outside.
-pub(crate) fn task() -> u64 {
-    NOW.with(|now| now.task.get())
+/// The number of the waker that the poll in progress was given; 0 between polls.
+pub(crate) fn number() -> u64 {
+    NOW.with(|now| now.number.get())
 }
 
-/// A poll begins: of the task `task`, which has the waker `number`.
+/// A poll begins, with a new budget: of what has the waker `number`.
 #[inline]
-pub(crate) fn begin_poll(number: u64, task: u64) {
+pub(crate) fn begin_poll(number: u64) {
     NOW.with(|now| {
         now.number.set(number);
-        now.task.set(task);
         now.budget.set(now.limit.get());
     });
 }
 
 #[inline]
 pub(crate) fn end_poll() {
-    NOW.with(|now| {
-        now.number.set(0);
-        now.task.set(0);
-    });
+    NOW.with(|now| now.number.set(0));
 }
 
 /// Every leaf future asks this before it tries anything. `Pending` when the budget is used up: the
@@ -284,12 +247,9 @@ pub(crate) fn counts() -> (u64, u64) {
     NOW.with(|now| (now.queue.borrow().wakes, now.budget_yields.get()))
 }
 
-/// Whether the task `index` of the current runtime is queued.
-pub(crate) fn is_queued(index: u32) -> bool {
-    NOW.with(|now| {
-        let queue = now.queue.borrow();
-        queue.marks.get(index as usize).is_some_and(|mark| mark.state == MarkState::Queued)
-    })
+/// Whether the task with the waker `number`, of the current runtime, is queued.
+pub(crate) fn is_queued(number: u64) -> bool {
+    NOW.with(|now| now.queue.borrow_mut().mark(number).is_some_and(|mark| *mark == !number))
 }
 
 /// Takes what is lent to this thread back, and lends it something else, or nothing.
@@ -310,22 +270,16 @@ pub(crate) fn exchange(lent: Option<Lent>) -> Lent {
 /// The poll that goes on around a change of runtimes.
 pub(crate) struct Outer {
     number: u64,
-    task: u64,
     budget: i32,
 }
 
 pub(crate) fn suspend_poll() -> Outer {
-    NOW.with(|now| Outer {
-        number: now.number.replace(0),
-        task: now.task.replace(0),
-        budget: now.budget.get(),
-    })
+    NOW.with(|now| Outer { number: now.number.replace(0), budget: now.budget.get() })
 }
 
 pub(crate) fn resume_poll(outer: Outer) {
     NOW.with(|now| {
         now.number.set(outer.number);
-        now.task.set(outer.task);
         now.budget.set(outer.budget);
     });
 }

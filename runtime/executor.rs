@@ -34,8 +34,10 @@ pub(crate) struct Executor {
 
 /// What the executor keeps for one task beside its future.
 pub(crate) struct Task {
-    /// Never reused, unlike the key.
+    /// Never reused, unlike the key and the number.
     pub(crate) id: u64,
+    /// What its waker is.
+    number: Number,
     /// Away while it is being polled. When the task has ended: what it has left.
     future: Option<Spawned>,
     /// How it has ended.
@@ -118,8 +120,9 @@ impl Executor {
         self.spawned.set(count);
         self.alive.set(self.alive.get() + 1);
         let id = (self.runtime as u64) << 48 | (count & (u64::MAX >> 16));
-        let key = self.tasks.borrow_mut().insert_with(|_| Task {
+        let key = self.tasks.borrow_mut().insert_with(|key| Task {
             id,
+            number: Number::of_task(self.runtime, key.index, key.stamp as u16),
             future: Some(future),
             ended: None,
             joiner: None,
@@ -129,41 +132,40 @@ impl Executor {
             polls: 0,
             about,
         });
-        current::admit(key.index, key.stamp as u16);
+        current::admit(Number::of_task(self.runtime, key.index, key.stamp as u16).to_bits());
         TaskKey { id, index: key.index }
     }
 
     /// Polls once each, in order, the tasks that are ready now, at most `most` of them. What is woken meanwhile waits.
     #[inline]
     pub(crate) fn run_ready(&self, most: usize, now: u32) {
-        let list = current::take_ready();
-        let most = most.min(list.len());
-        for &entry in &list[..most] {
-            if current::unqueue(entry) {
-                self.run(entry.index, now);
+        let most = most.min(current::ready());
+        for place in 0..most {
+            if let Some(index) = current::unqueue(place) {
+                self.run(index, now);
             }
         }
         current::end_poll();
-        current::give_back(list, most);
+        current::advance(most);
     }
 
     #[inline]
     fn run(&self, index: u32, now: u32) {
-        let (key, mut future, aborted) = {
+        let (mut future, number, aborted) = {
             let mut tasks = self.tasks.borrow_mut();
-            let Some((key, task)) = tasks.entry_mut(index) else { return };
+            let Some((_, task)) = tasks.entry_mut(index) else { return };
             let Some(future) = task.future.take() else { return };
             task.polls += 1;
             task.polled = now;
-            current::begin_poll(self.number(key).to_bits(), task.id);
-            (key, future, task.aborted)
+            current::begin_poll(task.number.to_bits());
+            (future, task.number, task.aborted)
         };
         if aborted {
-            return self.drop_aborted(key, future);
+            return self.drop_aborted(index, future);
         }
         self.polls.set(self.polls.get() + 1);
         // Dropping a waker of ours does nothing, so it need not be done.
-        let waker = ManuallyDrop::new(self.number(key).waker());
+        let waker = ManuallyDrop::new(number.waker());
         let mut cx = Context::from_waker(&waker);
         match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx))) {
             Ok(Poll::Pending) => {
@@ -176,35 +178,30 @@ impl Executor {
                 mem::forget(taken);
                 if task.aborted {
                     drop(tasks);
-                    current::schedule(index, key.stamp as u16);
+                    current::schedule(number.to_bits());
                 }
             }
-            Ok(Poll::Ready(())) => self.end(key, Some(future), Ended::Finished),
+            Ok(Poll::Ready(())) => self.end(index, Some(future), Ended::Finished),
             Err(payload) => {
                 self.panicked.set(self.panicked.get() + 1);
                 contain(|| drop(future));
-                self.end(key, Some(panicked(payload)), Ended::Panicked);
+                self.end(index, Some(panicked(payload)), Ended::Panicked);
             }
         }
     }
 
     #[cold]
-    fn drop_aborted(&self, key: Key, future: Spawned) {
+    fn drop_aborted(&self, index: u32, future: Spawned) {
         contain(|| drop(future));
-        self.end(key, None, Ended::Cancelled);
-    }
-
-    #[inline]
-    fn number(&self, key: Key) -> Number {
-        Number::of_task(self.runtime, key.index, key.stamp as u16)
+        self.end(index, None, Ended::Cancelled);
     }
 
     /// The future is gone. From here on nobody can wake the task; whoever joins it is woken.
-    fn end(&self, key: Key, left: Option<Spawned>, ended: Ended) {
-        current::forget(key.index);
+    fn end(&self, index: u32, left: Option<Spawned>, ended: Ended) {
         self.alive.set(self.alive.get() - 1);
         let mut tasks = self.tasks.borrow_mut();
-        let task = tasks.get_mut(key).expect("a task stays in the table until it ends");
+        let Some((key, task)) = tasks.entry_mut(index) else { unreachable!("it has not ended") };
+        current::forget(task.number.to_bits());
         if task.detached {
             let removed = tasks.remove(key);
             drop(tasks);
@@ -232,9 +229,10 @@ impl Executor {
                 return Poll::Ready(Joined::Cancelled);
             };
             if task.ended.is_some() {
-                let mut task = tasks.remove(key).expect("it was just found");
-                drop(tasks);
-                return Poll::Ready(match (task.ended, task.future.take()) {
+                let (ended, left) = (task.ended, task.future.take());
+                // Only the future is the user's, and it is out.
+                tasks.discard(key);
+                return Poll::Ready(match (ended, left) {
                     (Some(Ended::Finished), Some(left)) => Joined::Finished(left),
                     (Some(Ended::Panicked), Some(left)) => Joined::Panicked(left),
                     _ => Joined::Cancelled,
@@ -274,15 +272,24 @@ impl Executor {
     /// The future will be dropped when the task's turn comes, never here.
     pub(crate) fn abort(&self, task_key: TaskKey) {
         let mut tasks = self.tasks.borrow_mut();
-        let Some((key, task)) =
+        let Some((_, task)) =
             tasks.entry_mut(task_key.index).filter(|(_, task)| task.id == task_key.id)
         else {
             return;
         };
         if task.ended.is_none() {
             task.aborted = true;
+            let number = task.number;
             drop(tasks);
-            current::schedule(key.index, key.stamp as u16);
+            current::schedule(number.to_bits());
+        }
+    }
+
+    /// The id of the task whose waker is `number`.
+    pub(crate) fn id_of(&self, number: Number) -> Option<u64> {
+        match self.tasks.borrow_mut().entry_mut(number.index()) {
+            Some((_, task)) if task.number == number => Some(task.id),
+            _ => None,
         }
     }
 
@@ -306,7 +313,7 @@ impl Executor {
                 let Some(task) = self.tasks.borrow_mut().remove(key) else {
                     continue;
                 };
-                current::forget(key.index);
+                current::forget(task.number.to_bits());
                 if task.ended.is_none() {
                     self.alive.set(self.alive.get() - 1);
                 }
@@ -326,13 +333,13 @@ impl Executor {
 
     /// Shows every task that has not ended: its key, what is known of it, and whether it is queued.
     pub(crate) fn for_each(&self, mut show: impl FnMut(&Task, Number, Activity)) {
-        for (key, task) in self.tasks.borrow().iter().filter(|(_, task)| task.ended.is_none()) {
+        for (_, task) in self.tasks.borrow().iter().filter(|(_, task)| task.ended.is_none()) {
             let activity = match &task.future {
                 None => Activity::Running,
-                Some(_) if current::is_queued(key.index) => Activity::Runnable,
+                Some(_) if current::is_queued(task.number.to_bits()) => Activity::Runnable,
                 Some(_) => Activity::Waiting,
             };
-            show(task, self.number(key), activity);
+            show(task, task.number, activity);
         }
     }
 }

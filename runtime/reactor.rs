@@ -29,6 +29,8 @@ pub(crate) struct Reactor {
     epoll: Arc<Epoll>,
     process: u32,
     watched: RefCell<Watched>,
+    /// The number of sources, beside the borrow.
+    alive: Cell<usize>,
     pub(crate) waits: Cell<u64>,
     pub(crate) seen: Cell<u64>,
     pub(crate) spurious: Cell<u64>,
@@ -63,6 +65,7 @@ impl Reactor {
                 events: Events::with_capacity(events),
                 foreign: Foreign::new(),
             }),
+            alive: Cell::new(0),
             waits: Cell::new(0),
             seen: Cell::new(0),
             spurious: Cell::new(0),
@@ -72,7 +75,7 @@ impl Reactor {
 
     #[inline]
     pub(crate) fn sources(&self) -> usize {
-        self.watched.borrow().sources.len()
+        self.alive.get()
     }
 
     /// Begins to watch `fd`. On an error nothing is left behind.
@@ -84,6 +87,7 @@ impl Reactor {
             sources.remove(key);
             return Err(error);
         }
+        self.alive.set(sources.len());
         Ok(sources.get(key).expect("it was just inserted").clone())
     }
 
@@ -100,7 +104,10 @@ impl Reactor {
 
     /// The descriptor is closed: so is its registration, unless it had a duplicate.
     pub(crate) fn forget(&self, key: Key) {
-        let source = self.watched.borrow_mut().sources.remove(key);
+        let mut watched = self.watched.borrow_mut();
+        let source = watched.sources.remove(key);
+        self.alive.set(watched.sources.len());
+        drop(watched);
         // Foreign wakers may go with it: outside of the borrow.
         drop(source);
     }
@@ -109,21 +116,21 @@ impl Reactor {
     ///
     /// # Panics
     /// When `epoll_wait` fails otherwise than by a signal: somebody has closed our descriptor.
-    #[inline]
+    #[inline(always)] // Into the loop.
     pub(crate) fn wait(&self, timeout: Option<Duration>) {
         let mut watched = self.watched.borrow_mut();
         let Watched { sources, events, foreign } = &mut *watched;
         self.waits.set(self.waits.get() + 1);
-        if let Err(error) = self.epoll.wait(events, timeout) {
+        let n = match self.epoll.wait(events, timeout) {
+            Ok(n) => n,
             // After a signal the caller works out what is left of its time, and asks again.
-            assert!(
-                error.kind() == io::ErrorKind::Interrupted,
-                "waken: epoll_wait failed, was its descriptor closed by other code? {error}"
-            );
-            return;
-        }
-        self.seen.set(self.seen.get() + events.len() as u64);
-        for (datum, bits) in events.iter() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
+            Err(error) => {
+                panic!("waken: epoll_wait failed, was its descriptor closed by other code? {error}")
+            }
+        };
+        self.seen.set(self.seen.get() + n as u64);
+        for (datum, bits) in events.first(n) {
             let woken = match sources.get(Key::from_bits(datum)) {
                 Some(source) => source.dispatch(bits, foreign),
                 None => datum == UNPARK.to_bits(),
@@ -140,12 +147,19 @@ impl Reactor {
         }
     }
 
+    /// `wait`, compiled a second time: the loop has the one without a timeout inline.
+    #[inline(never)]
+    pub(crate) fn wait_at_most(&self, timeout: Duration) {
+        self.wait(Some(timeout));
+    }
+
     pub(crate) fn for_each(&self, mut show: impl FnMut(&Source)) {
         self.watched.borrow().sources.iter().for_each(|(_, source)| show(source));
     }
 
     /// The runtime ends: all sources, for the caller to drop.
     pub(crate) fn clear(&self) -> Slab<Arc<Source>> {
+        self.alive.set(0);
         mem::replace(&mut self.watched.borrow_mut().sources, Slab::new())
     }
 }

@@ -84,7 +84,7 @@ impl Runtime {
         number.wake();
         loop {
             if current::take_root() {
-                current::begin_poll(number.to_bits(), 0);
+                current::begin_poll(number.to_bits());
                 let polled = root.as_mut().poll(&mut cx);
                 current::end_poll();
                 if let Poll::Ready(output) = polled {
@@ -172,37 +172,28 @@ impl Parts {
     /// Asks the kernel and the clock, and wakes whom they name. Sleeps only when nothing is ready.
     #[inline]
     fn park(&self) {
-        let turn = self.turns.get() + 1;
-        self.turns.set(turn);
-        let busy = current::ready() > 0 || current::is_root_woken();
-        let sources = self.reactor.sources() > 0;
-        // Who could have news? With no source, no timer and no letter nobody: a task that only yields costs
-        // no call. (Now and then the clock is read all the same, by which `tasks` tells ages.)
-        if busy
-            && !sources
-            && self.timers.alive() == 0
-            && !self.mailbox.has_letters()
-            && turn % 64 != 0
-        {
-            return;
-        }
-        self.look(busy, sources);
-    }
-
-    fn look(&self, busy: bool, sources: bool) {
         assert!(
             self.process == sys::process(),
             "a runtime goes on in the parent of a fork: leave the child by `exec` or `_exit`"
         );
-        if busy {
-            if sources {
-                self.reactor.wait(Some(Duration::ZERO));
-            }
-        } else {
+        self.turns.set(self.turns.get() + 1);
+        if current::ready() == 0 && !current::is_root_woken() {
             self.executor.shrink();
-            let timeout = self.timers.next().map(until);
-            if timeout == Some(Duration::ZERO) || self.mailbox.park() {
-                self.reactor.wait(timeout);
+            let left = self.timers.next().map(until);
+            // From here on a letter wakes us; one that has come already keeps us awake.
+            if left == Some(Duration::ZERO) || self.mailbox.park() {
+                match left {
+                    None => self.reactor.wait(None),
+                    Some(left) => self.reactor.wait_at_most(left),
+                }
+            }
+        } else if self.reactor.sources() > 0 {
+            self.reactor.wait_at_most(Duration::ZERO);
+        } else if !self.mailbox.has_letters() && self.timers.alive() == 0 {
+            // Nobody could have news: no source, no letter, no timer. Tasks that only wake each other cost
+            // no call, but for the clock by which `tasks` tells ages, now and then.
+            if self.turns.get() % 64 != 0 {
+                return;
             }
         }
         if let Some(letters) = self.mailbox.take() {

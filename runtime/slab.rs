@@ -97,30 +97,31 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
-        self.remove_by(key, Option::take).flatten()
+        let entry = self.entries.get_mut(key.index as usize)?;
+        let value = entry.value.take_if(|_| entry.stamp == key.stamp)?;
+        self.vacate(key.index);
+        Some(value)
     }
 
-    /// Removes a value of which only a part is wanted: `take` leaves the rest to be dropped in its place.
-    pub(crate) fn remove_by<R>(
-        &mut self,
-        key: Key,
-        take: impl FnOnce(&mut Option<T>) -> R,
-    ) -> Option<R> {
-        let entry = self.entries.get_mut(key.index as usize)?;
-        if entry.stamp != key.stamp || entry.value.is_none() {
-            return None;
+    /// `remove`, for what need not be moved out first.
+    pub(crate) fn discard(&mut self, key: Key) {
+        if let Some(entry) = self.entries.get_mut(key.index as usize) {
+            if entry.stamp == key.stamp && entry.value.is_some() {
+                entry.value = None;
+                self.vacate(key.index);
+            }
         }
-        let taken = take(&mut entry.value);
-        entry.value = None;
-        entry.next_free = self.free;
-        self.free = key.index;
+    }
+
+    fn vacate(&mut self, index: u32) {
+        self.entries[index as usize].next_free = self.free;
+        self.free = index;
         self.len -= 1;
         if self.len == 0 && self.entries.len() > KEPT {
             // A burst is over. Stamps go on counting, so no old key comes to life again.
             self.entries = Vec::new();
             self.free = NONE;
         }
-        Some(taken)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {

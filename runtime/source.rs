@@ -95,7 +95,7 @@ pub(crate) struct Ticket(u32);
 
 impl Ticket {
     /// The claim of the poll traits, where no future is there to be dropped: the last one who polled has it.
-    pub(crate) const POLL: Ticket = Ticket(u32::MAX);
+    pub(crate) const POLL: Ticket = Ticket(1);
 
     pub(crate) fn is_taken(&self) -> bool {
         self.0 != 0
@@ -182,15 +182,12 @@ impl Source {
     }
 
     /// Remembers an event and wakes everybody whom it concerns; `false` when that was nobody.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn dispatch(&self, bits: i32, foreign: &mut Foreign) -> bool {
         let mut state = self.state.load(Relaxed) & !LAST_EVENT | bits as u32 & LAST_EVENT;
         let mut woken = false;
-        if bits & EPOLLPRI != 0 {
-            state |= WAS_URGENT;
-        }
         if bits & URGES != 0 {
-            state |= PRIORITY_READY;
+            state |= urgency(bits);
         }
         if bits & READS != 0 {
             state |= READ_READY;
@@ -296,9 +293,8 @@ impl Source {
 
     #[inline]
     fn next_ticket(&self) -> u32 {
-        // From 1, since 0 is "no ticket"; and never the highest, which is `Ticket::POLL`.
-        let last = self.tickets.load(Relaxed);
-        let next = if last == Ticket::POLL.0 - 1 { 1 } else { last + 1 };
+        // Never 0, which is "no ticket", nor 1, which is `Ticket::POLL`: every one has the second bit.
+        let next = self.tickets.load(Relaxed).wrapping_add(1) | 2;
         self.tickets.store(next, Relaxed);
         next
     }
@@ -319,6 +315,12 @@ impl Source {
             show(Number::behind(&other.waker), other.is_read, other.at);
         }
     }
+}
+
+/// What an event with any of `URGES` adds to the state.
+#[cold]
+fn urgency(bits: i32) -> u32 {
+    if bits & EPOLLPRI != 0 { PRIORITY_READY | WAS_URGENT } else { PRIORITY_READY }
 }
 
 impl Drop for Source {

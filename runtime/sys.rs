@@ -60,10 +60,11 @@ impl Epoll {
         Ok(())
     }
 
-    /// Waits until something is ready, or for `timeout` (`None`: for ever), never less than that.
+    /// Waits until something is ready, or for `timeout` (`None`: for ever), never less than that. Returns
+    /// how many events there are.
     #[doc(alias = "epoll_wait")]
     #[inline]
-    pub(crate) fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+    pub(crate) fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<usize> {
         match timeout {
             None => self.wait_ms(events, -1),
             Some(Duration::ZERO) => self.wait_ms(events, 0),
@@ -72,24 +73,21 @@ impl Epoll {
     }
 
     #[inline]
-    fn wait_ms(&self, events: &mut Events, timeout_ms: c_int) -> io::Result<()> {
-        events.filled = 0;
-        let (buffer, capacity) = (events.buffer.as_mut_ptr(), events.buffer.len() as c_int);
+    fn wait_ms(&self, events: &mut Events, timeout_ms: c_int) -> io::Result<usize> {
+        let (buffer, capacity) = (events.0.as_mut_ptr(), events.0.len() as c_int);
         let n = syscall!(epoll_wait(self.0.as_raw_fd(), buffer, capacity, timeout_ms))?;
-        events.filled = n as usize;
-        Ok(())
+        Ok(n as usize)
     }
 
     /// Counts nanoseconds (Linux 5.11). Where the call is missing, milliseconds, rounded up.
     #[doc(alias = "epoll_pwait2")]
-    fn wait_ns(&self, events: &mut Events, timeout: Duration) -> io::Result<()> {
+    fn wait_ns(&self, events: &mut Events, timeout: Duration) -> io::Result<usize> {
         static MISSING: AtomicBool = AtomicBool::new(false);
         let whole_ms = timeout.as_nanos().div_ceil(1_000_000).min(c_int::MAX as u128) as c_int;
         if MISSING.load(Relaxed) {
             return self.wait_ms(events, whole_ms);
         }
-        events.filled = 0;
-        let (buffer, capacity) = (events.buffer.as_mut_ptr(), events.buffer.len() as c_int);
+        let (buffer, capacity) = (events.0.as_mut_ptr(), events.0.len() as c_int);
         let timeout = libc::timespec {
             tv_sec: timeout.as_secs().min(u32::MAX as u64) as libc::time_t,
             tv_nsec: timeout.subsec_nanos().into(),
@@ -101,34 +99,24 @@ impl Epoll {
                 MISSING.store(true, Relaxed);
                 self.wait_ms(events, whole_ms)
             }
-            result => {
-                events.filled = result? as usize;
-                Ok(())
-            }
+            result => Ok(result? as usize),
         }
     }
 }
 
 /// The buffer that `epoll_wait` fills.
-pub(crate) struct Events {
-    buffer: Vec<libc::epoll_event>,
-    filled: usize,
-}
+pub(crate) struct Events(Vec<libc::epoll_event>);
 
 impl Events {
     pub(crate) fn with_capacity(capacity: usize) -> Events {
         // epoll_wait(2) refuses 0, and more than INT_MAX / sizeof(struct epoll_event).
         let capacity = capacity.clamp(1, 1 << 16);
-        Events { buffer: vec![libc::epoll_event { events: 0, u64: 0 }; capacity], filled: 0 }
+        Events(vec![libc::epoll_event { events: 0, u64: 0 }; capacity])
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.filled
-    }
-
-    /// `(datum, bits)` of each event. Copied out: the struct is packed, so no reference to a field.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, i32)> {
-        self.buffer[..self.filled].iter().map(|event| (event.u64, event.events as i32))
+    /// `(datum, bits)` of the first `n`. Copied out: the struct is packed, so no reference to a field.
+    pub(crate) fn first(&self, n: usize) -> impl Iterator<Item = (u64, i32)> {
+        self.0[..n].iter().map(|event| (event.u64, event.events as i32))
     }
 }
 

@@ -16,7 +16,7 @@ pub use set::JoinSet;
 use crate::current;
 use crate::executor::{About, Joined, TaskKey};
 use crate::home::{at_home, current_parts, expect_current, on_this_thread};
-use crate::waker::{drop_contained, mailbox_of};
+use crate::waker::{Number, drop_contained, mailbox_of};
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
@@ -320,8 +320,6 @@ pub fn id() -> Id {
 
 /// The id of the task that is running, if one is.
 pub fn try_id() -> Option<Id> {
-    match current::task() {
-        0 => None,
-        id => Some(Id::from_bits(id)),
-    }
+    let number = Number::from_bits(current::number());
+    current_parts()?.executor.id_of(number).map(Id::from_bits)
 }

@@ -51,10 +51,6 @@ impl Number {
         (self.0 >> 48) as u16
     }
 
-    pub(crate) fn generation(self) -> u16 {
-        (self.0 >> 32) as u16
-    }
-
     pub(crate) fn index(self) -> u32 {
         self.0 as u32
     }
@@ -64,10 +60,10 @@ impl Number {
     }
 
     /// Makes the task ready: at once on its own thread, by letter from elsewhere.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wake(self) {
         if self.runtime() == current::runtime() {
-            current::schedule(self.index(), self.generation());
+            current::schedule(self.0);
         } else {
             self.post();
         }

@@ -46,7 +46,7 @@ pub struct AsyncTcpStream {
 pub(super) fn recv(stream: &net::TcpStream, source: &Source, buf: &mut [u8]) -> io::Result<usize> {
     let n = sys::recv(stream.as_raw_fd(), buf)?;
     // The kernel moves at most 2^31 - 4096 bytes at once, read(2): such a count proves nothing.
-    if n < buf.len() && n < MOST_AT_ONCE {
+    if n < buf.len().min(MOST_AT_ONCE) {
         source.short_read();
     }
     Ok(n)
@@ -193,8 +193,11 @@ impl AsyncTcpStream {
         let (mut rest, empty, at) = (buf, buf.is_empty(), Some(Location::caller()));
         let operation = move |stream: &net::TcpStream, _: &Source| {
             let n = send(stream, rest)?;
+            if n == rest.len() {
+                return Ok(Some(()));
+            }
             rest = &rest[n..];
-            Ok(rest.is_empty().then_some(()))
+            Ok(None)
         };
         self.inner.io::<Write, _, _>(at, empty, operation)
     }
