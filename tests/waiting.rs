@@ -129,7 +129,7 @@ fn ten_thousand_dropped_reads_lose_no_byte() {
         });
         let (mut dropped, mut read, mut buf) = (0, 0u64, [0; 1024]);
         let mut random = support::Random(5);
-        while dropped < 10_000 {
+        while dropped < 10_000 || read < 20_000 {
             let length = 1 + random.below(64) as usize;
             let reading = async { Some(ours.read(&mut buf[..length]).await.unwrap()) };
             let giving_up = async {
@@ -151,7 +151,6 @@ fn ten_thousand_dropped_reads_lose_no_byte() {
         }
         drop(ours);
         sender.join().unwrap();
-        assert!(read > 1000, "{read}");
     });
 }
 
