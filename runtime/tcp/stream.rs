@@ -13,7 +13,8 @@ use std::panic::Location;
 /// A TCP connection.
 ///
 /// Everything is done through `&self`, as `std` implements `Read for &TcpStream`: one task can read while another
-/// writes, with no split. [`AsyncRead`] and [`AsyncWrite`] are implemented for the type and for references to it.
+/// writes, with no split. [`AsyncRead`](futures_io::AsyncRead) and
+/// [`AsyncWrite`](futures_io::AsyncWrite) are implemented for the type and for references to it.
 ///
 /// Any number of tasks may wait in one direction, and all are woken; who reads first gets the bytes. Dropping it
 /// closes the connection; if received bytes are left unread, the kernel tells the peer by a reset, which can
