@@ -1,5 +1,5 @@
 //! Whose turn it is on this thread: which runtime, which task, how much budget the task has left, and
-//! the ready queue. Knows no waker and polls nothing.
+//! the ready queue. Knows no executor and no mailbox, and polls nothing.
 //!
 //! A runtime *lends* its ready queue to its thread while it is current, and takes it back after. That
 //! is how a wake reaches the queue without knowing the executor: it looks here, compares one number,
@@ -15,7 +15,7 @@ pub(crate) const ROOT: u32 = u32::MAX;
 struct Now {
     /// 0 when no runtime is current.
     runtime: Cell<u16>,
-    /// The number of the waker that the poll in progress was given; 0 between polls.
+    /// The number of the waker that the last poll was given; 0 between turns.
     number: Cell<u64>,
     /// I/O operations that are left to this poll. Below one it is used up.
     budget: Cell<i32>,
@@ -45,9 +45,15 @@ thread_local! {
 
 /// The tasks that were woken and not yet polled, in the order of their wakes. By the numbers of their wakers.
 struct Queue {
+    /// The order of polling is decided here: `admit` and `schedule` put in, behind; `unqueue` looks up.
     ready: Vec<u64>,
-    /// By task index: the number of the task while it waits (or is polled), the complement of that while it is
-    /// queued, 0 where no task is. A dense table of its own, so that a wake touches eight bytes, not a task.
+    /// By task index, in a dense table of its own, so that a wake touches eight bytes, not a task:
+    ///
+    /// ```text
+    ///  n   the task with the number n waits, or is being polled: a wake queues it
+    /// !n   it is queued: a wake changes nothing
+    ///  0   there is no task
+    /// ```
     marks: Vec<u64>,
     wakes: u64,
 }
@@ -168,7 +174,7 @@ pub(crate) fn runtime() -> u16 {
     NOW.with(|now| now.runtime.get())
 }
 
-/// The number of the waker that the poll in progress was given; 0 between polls.
+/// The number of the waker that the last poll was given; 0 between turns.
 pub(crate) fn number() -> u64 {
     NOW.with(|now| now.number.get())
 }
@@ -187,7 +193,8 @@ pub(crate) fn end_poll() {
     NOW.with(|now| now.number.set(0));
 }
 
-/// Every leaf future asks this before it tries anything. `Pending` when the budget is used up: the
+/// Every leaf future (one that waits for something itself, and not for other futures) asks this before it
+/// tries anything. `Pending` when the budget is used up: the
 /// future is woken already, and its task goes to the back of the queue.
 #[inline]
 pub(crate) fn poll_budget(cx: &Context<'_>) -> Poll<()> {
@@ -267,7 +274,8 @@ pub(crate) fn exchange(lent: Option<Lent>) -> Lent {
     })
 }
 
-/// The poll that goes on around a change of runtimes.
+/// The poll that goes on around a change of runtimes. Apart from `Lent`, since entering the runtime that is
+/// current already changes this and nothing else.
 pub(crate) struct Outer {
     number: u64,
     budget: i32,

@@ -175,7 +175,7 @@ impl Executor {
                 };
                 let taken = task.future.replace(future);
                 debug_assert!(taken.is_none(), "a future was polled while it was being polled");
-                mem::forget(taken);
+                mem::forget(taken); // It is `None`: spares the code that would drop it.
                 if task.aborted {
                     drop(tasks);
                     current::schedule(number.to_bits());
@@ -220,7 +220,8 @@ impl Executor {
 
     /// What the task has ended with, or `cx` is woken when it does. A key of no task: cancelled.
     pub(crate) fn poll_join(&self, task_key: TaskKey, cx: &Context<'_>) -> Poll<Joined> {
-        let mut fresh: Option<Waker> = None;
+        // A copy of one of ours costs nothing.
+        let mut fresh = Number::behind(cx.waker()).map(Number::waker);
         loop {
             let mut tasks = self.tasks.borrow_mut();
             let Some((key, task)) =
@@ -241,7 +242,7 @@ impl Executor {
             if task.joiner.as_ref().is_some_and(|joiner| joiner.will_wake(cx.waker())) {
                 return Poll::Pending;
             }
-            // Cloning and dropping a waker may be the user's code: do it outside of the borrow, and look again.
+            // Cloning and dropping another's may be the user's code: outside of the borrow, then look again.
             if let Some(fresh) = fresh.take() {
                 let old = task.joiner.replace(fresh);
                 drop(tasks);

@@ -1,4 +1,26 @@
-#![doc = include_str!("../README.md")]
+//! A small async runtime for Linux: a single-threaded executor, an edge-triggered epoll reactor, timers and TCP.
+//!
+//! ```
+//! use waken::{AsyncTcpListener, AsyncTcpStream, block_on, spawn};
+//!
+//! block_on(async {
+//!     let listener = AsyncTcpListener::bind("127.0.0.1:0").await?;
+//!     let address = listener.local_addr()?;
+//!     spawn(async move {
+//!         let (stream, _peer) = listener.accept().await?;
+//!         stream.write_all(b"hello").await
+//!     });
+//!     let stream = AsyncTcpStream::connect(address).await?;
+//!     let mut buf = [0; 5];
+//!     stream.read_exact(&mut buf).await?;
+//!     assert_eq!(&buf, b"hello");
+//!     std::io::Result::Ok(())
+//! }).unwrap();
+//! ```
+//!
+//! Start with [`block_on`] and [`spawn`]; then [`net`], [`time`], [`task`]. [`Runtime`] is for who keeps one, looks
+//! into it, or reaches it from other threads. How it works inside is told by `README.md` and `ARCHITECTURE.md`, and
+//! by the files themselves, which are meant to be read.
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("waken is for 64-bit Linux: it is built on epoll, and packs a waker into 64 bits");
@@ -36,6 +58,14 @@ pub mod io {
     pub use crate::interest::{Interest, Ready};
 }
 
+#[doc(inline)]
 pub use net::{AsyncTcpListener, AsyncTcpStream};
+#[doc(inline)]
 pub use runtime::{Builder, Remote, Runtime, block_on, spawn};
+#[doc(inline)]
 pub use task::{JoinError, JoinHandle, JoinSet};
+
+/// The code of the README is compiled with the other examples.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -5,11 +5,10 @@
 //! agree on their order, and none can fall between "the box is empty" and "now I sleep":
 //!
 //! ```text
-//!            post                        post: write the eventfd
-//!  AWAKE ───────────► POSTED        PARKED ──────────────────────► POSTED
-//!    ▲                  │             ▲                              │
-//!    └──── take ────────┘             └── park (only from AWAKE)     │
-//!    └──────────────────────── unpark ───────────────────────────────┘
+//!   AWAKE ── park ──► PARKED          post, wake, unpark: whatever it was, now POSTED; and if it
+//!     ▲                 │             was PARKED, they write the eventfd
+//!     └────── take ─────┴── POSTED    take: whatever it was, now AWAKE; and if it was POSTED, the
+//!                                     box is emptied
 //! ```
 
 use crate::sys::{self, Epoll, EventFd};

@@ -1,5 +1,8 @@
 //! Where the parts meet: the loop.
 //!
+//! A runtime is four rooms, `Parts` in `home.rs`: executor, reactor, timers, mailbox. A *letter* is a wake,
+//! or a job, that another thread has put into the mailbox.
+//!
 //! Data flows one way round: kernel → reactor → waker → ready queue → task → socket → kernel. The loop
 //! is [`Runtime::block_on`]; every other file explains one line of it.
 
@@ -109,7 +112,7 @@ impl Runtime {
 
     /// A handle for other threads: it can spawn here, and wake this runtime.
     pub fn remote(&self) -> Remote {
-        Remote::new(self.parts.mailbox.clone())
+        Remote::new(self.parts.mailbox.clone(), self.parts.id)
     }
 
     /// Makes this the thread's current runtime, without running it: sockets can be made and tasks spawned.
@@ -142,7 +145,8 @@ impl Runtime {
         self.parts.metrics()
     }
 
-    /// Every task that has not ended, with what it waits for: the *wait graph*.
+    /// Every task that has not ended, with what it waits for: the *wait graph*. The future given to `block_on` is
+    /// no task, and not among them.
     ///
     /// ```
     /// let runtime = waken::Runtime::new()?;
@@ -295,7 +299,7 @@ impl Drop for Blocking {
 /// ```
 #[track_caller]
 pub fn block_on<F: Future>(future: F) -> F::Output {
-    drop(Blocking::begin());
+    drop(Blocking::begin()); // Only the check, before descriptors are spent.
     match Runtime::new() {
         Ok(runtime) => runtime.block_on(future),
         Err(error) => panic!("`block_on` could not make a runtime: {error}"),
@@ -321,4 +325,47 @@ where
     F::Output: 'static,
 {
     JoinHandle::new(expect_current("spawn").spawn(future, About::of::<F>(None, Location::caller())))
+}
+
+/// What every task of the current runtime waits for. See [`Runtime::tasks`].
+///
+/// # Panics
+/// Outside of a runtime.
+///
+/// ```
+/// waken::block_on(async {
+///     waken::spawn(std::future::pending::<()>());
+///     assert_eq!(waken::runtime::tasks().len(), 1);
+/// });
+/// ```
+#[track_caller]
+pub fn tasks() -> Vec<TaskInfo> {
+    expect_current("runtime::tasks").tasks()
+}
+
+/// What the current runtime has done so far. See [`Runtime::metrics`].
+///
+/// # Panics
+/// Outside of a runtime.
+#[track_caller]
+pub fn metrics() -> Metrics {
+    expect_current("runtime::metrics").metrics()
+}
+
+/// A handle to the current runtime, for other threads. See [`Runtime::remote`].
+///
+/// # Panics
+/// Outside of a runtime.
+///
+/// ```
+/// waken::block_on(async {
+///     let remote = waken::runtime::remote();
+///     let thread = std::thread::spawn(move || remote.spawn(|| async { 7 }));
+///     assert_eq!(thread.join().unwrap().unwrap().await.unwrap(), 7);
+/// });
+/// ```
+#[track_caller]
+pub fn remote() -> Remote {
+    let parts = expect_current("runtime::remote");
+    Remote::new(parts.mailbox.clone(), parts.id)
 }

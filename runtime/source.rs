@@ -47,7 +47,7 @@ impl Direction for Write {
     }
 }
 
-/// Where a waiting location is known: not through the poll traits.
+/// The line that waits. `None` through the poll traits, where it is in other people's code.
 pub(crate) type At = Option<&'static Location<'static>>;
 
 pub(crate) struct Source {

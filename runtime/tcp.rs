@@ -3,9 +3,10 @@
 mod addrs;
 mod halves;
 mod listener;
-mod options;
 mod socket;
 mod stream;
+
+mod options;
 mod traits;
 
 pub use addrs::ToSocketAddrs;

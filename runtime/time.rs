@@ -141,7 +141,8 @@ impl Sleep {
         }
         let Some(parts) = parts else {
             panic!(
-                "a sleep has to wait, but there is no runtime: await it inside `waken::block_on(async {{ … }})`"
+                "the sleep made at {} has to wait, but there is no runtime: await it inside `waken::block_on(async {{ … }})`",
+                self.at
             )
         };
         let waker = cx.waker().clone();

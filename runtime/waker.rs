@@ -9,8 +9,9 @@
 //!
 //! Nothing is behind the number: a clone copies it, a drop does nothing, nobody can keep a task
 //! alive by it or reach into one. A wake on the runtime's own thread is a flag and a push; from
-//! anywhere else it is a letter. There is no way to tell a *late* wake from a good one once 65,536
-//! tasks have had the same index; it costs its task a poll too many, which the contract allows.
+//! anywhere else it is a letter. The generation is the low half of the slab's stamp, which counts all
+//! tasks. So a *late* wake, of a task that has ended, can be taken for another's: when that has the same
+//! index and was spawned a multiple of 65,536 tasks later. It costs a poll too many, which the contract allows.
 
 use crate::current::{self, ROOT};
 use crate::mailbox::Mailbox;

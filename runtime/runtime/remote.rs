@@ -4,7 +4,7 @@ use crate::executor::About;
 use crate::home::expect_current;
 use crate::mailbox::Mailbox;
 use crate::task::{JoinError, JoinHandle};
-use crate::waker::{drop_contained, wake_contained};
+use crate::waker::{Number, drop_contained, wake_contained};
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
@@ -29,11 +29,12 @@ use std::thread;
 #[derive(Clone)]
 pub struct Remote {
     mailbox: Arc<Mailbox>,
+    root: Number,
 }
 
 impl Remote {
-    pub(super) fn new(mailbox: Arc<Mailbox>) -> Remote {
-        Remote { mailbox }
+    pub(super) fn new(mailbox: Arc<Mailbox>, runtime: u16) -> Remote {
+        Remote { mailbox, root: Number::of_root(runtime) }
     }
 
     /// Runs `make` on the runtime's thread, and spawns the future that it returns, which needs no `Send`.
@@ -67,12 +68,10 @@ impl Remote {
         }
     }
 
-    /// Makes a runtime that sleeps in `block_on` look up. Never blocks and never fails; after the runtime's end it
-    /// does nothing.
+    /// Makes a runtime that sleeps in `block_on` look up, and poll the future that it was given, but no task. Never
+    /// blocks and never fails; after the runtime's end it does nothing.
     pub fn wake(&self) {
-        if !self.mailbox.is_closed() {
-            self.mailbox.unpark();
-        }
+        self.mailbox.wake(self.root.to_bits());
     }
 }
 

@@ -11,6 +11,10 @@ use std::thread;
 /// As [`std::net::ToSocketAddrs`], but a name does not block the loop while it is looked up.
 ///
 /// `SocketAddr`, `("127.0.0.1", 80)`, `"localhost:80"`, `&[SocketAddr]`, and so on. Sealed.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an address",
+    note = "use `\"host:port\"`, `(\"host\", port)`, a `SocketAddr` or a slice of them"
+)]
 pub trait ToSocketAddrs: sealed::Sealed {}
 
 impl<T: sealed::Sealed + ?Sized> ToSocketAddrs for T {}
@@ -24,6 +28,10 @@ pub enum Addresses {
 }
 
 mod sealed {
+    #[diagnostic::on_unimplemented(
+        message = "`{Self}` is not an address",
+        note = "use `\"host:port\"`, `(\"host\", port)`, a `SocketAddr` or a slice of them"
+    )]
     pub trait Sealed {
         fn addresses(&self) -> super::Addresses;
     }

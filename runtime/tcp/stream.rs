@@ -20,6 +20,9 @@ use std::panic::Location;
 /// closes the connection; if received bytes are left unread, the kernel tells the peer by a reset, which can
 /// cost it the last bytes we sent: [`shutdown`](AsyncTcpStream::shutdown) and read to the end to avoid that.
 ///
+/// What futures-lite has for any stream works on it: `BufReader::new(&stream).lines()`,
+/// `(&mut &stream).read_to_string(…)`. Through those the wait graph cannot name the line that waits.
+///
 /// It is `Send + Sync`, and works on its own runtime's thread: elsewhere, and after the runtime's end, every operation is an
 /// error that says so. To move a connection to another thread, take it out by [`into_std`](AsyncTcpStream::into_std).
 ///
@@ -278,9 +281,6 @@ impl AsyncTcpStream {
     /// # Errors
     /// `WouldBlock` when there is no room; see [`write`](AsyncTcpStream::write).
     pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
-        if buf.is_empty() {
-            return Ok(0);
-        }
         if buf.is_empty() {
             return Ok(0);
         }
