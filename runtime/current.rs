@@ -6,6 +6,7 @@
 //! and pushes. All of it has no destructor, so it is there as long as the thread is.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::mem::{self, ManuallyDrop};
 use std::task::{Context, Poll};
 
@@ -14,7 +15,7 @@ pub(crate) const ROOT: u32 = u32::MAX;
 
 struct Now {
     /// 0 when no runtime is current.
-    runtime: Cell<u16>,
+    runtime: Cell<u32>,
     /// The number of the waker that the last poll was given; 0 between turns.
     number: Cell<u64>,
     /// I/O operations that are left to this poll. Below one it is used up.
@@ -126,9 +127,9 @@ pub(crate) fn unqueue(place: usize) -> Option<u32> {
     })
 }
 
-/// A turn is over: takes its entries, which are the first `count`, out of the ready queue.
+/// A turn is over: takes its entries, which are the first `count`, out of the ready queue. Returns how many are left.
 #[inline]
-pub(crate) fn advance(count: usize) {
+pub(crate) fn advance(count: usize) -> usize {
     NOW.with(|now| {
         let ready = &mut now.queue.borrow_mut().ready;
         if count == ready.len() {
@@ -136,7 +137,8 @@ pub(crate) fn advance(count: usize) {
         } else {
             ready.drain(..count);
         }
-    });
+        ready.len()
+    })
 }
 
 /// How many entries the ready queue has; at least as many as tasks are ready.
@@ -170,7 +172,7 @@ const KEPT: usize = 64;
 
 /// The runtime whose turn it is on this thread; 0 when there is none.
 #[inline]
-pub(crate) fn runtime() -> u16 {
+pub(crate) fn runtime() -> u32 {
     NOW.with(|now| now.runtime.get())
 }
 
@@ -226,12 +228,18 @@ pub(crate) fn is_used_up() -> bool {
 /// Every leaf future that is ready spends one operation, whatever came of it.
 #[inline]
 pub(crate) fn spend() {
-    NOW.with(|now| now.budget.set(now.budget.get() - 1));
+    NOW.with(|now| now.budget.set(now.budget.get().wrapping_sub(1)));
+}
+
+/// Lets the others go first when the budget is used up, and spends one operation.
+pub(crate) async fn operation() {
+    poll_fn(|cx| poll_budget(cx)).await;
+    spend();
 }
 
 /// What a runtime lends to its thread.
 pub(crate) struct Lent {
-    runtime: u16,
+    runtime: u32,
     limit: i32,
     root: bool,
     budget_yields: u64,
@@ -240,7 +248,7 @@ pub(crate) struct Lent {
 
 impl Lent {
     /// For a runtime that gives each poll a budget of `limit` operations.
-    pub(crate) fn new(runtime: u16, limit: i32) -> Lent {
+    pub(crate) fn new(runtime: u32, limit: i32) -> Lent {
         Lent { runtime, limit, root: false, budget_yields: 0, queue: Queue::new() }
     }
 

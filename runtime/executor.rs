@@ -22,7 +22,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::task::{Context, Poll, Waker};
 
 pub(crate) struct Executor {
-    runtime: u16,
+    runtime: u32,
     tasks: RefCell<Slab<Task>>,
     pub(crate) spawned: Cell<u64>,
     pub(crate) panicked: Cell<u64>,
@@ -31,6 +31,10 @@ pub(crate) struct Executor {
     /// The runtime ends: what tasks leave is dropped one after the other, not one inside the other.
     closing: Cell<bool>,
 }
+
+/// What one is told whose poll ends under another runtime than it began.
+pub(crate) const HELD_ACROSS_AWAIT: &str =
+    "the `EnterGuard` of another runtime was held across an `.await`: drop it before";
 
 /// What the executor keeps for one task beside its future.
 pub(crate) struct Task {
@@ -90,16 +94,12 @@ pub(crate) enum Joined {
 pub(crate) struct TaskKey {
     pub(crate) id: u64,
     pub(crate) index: u32,
-}
-
-impl TaskKey {
-    pub(crate) fn runtime(self) -> u16 {
-        (self.id >> 48) as u16
-    }
+    /// The serial of its runtime.
+    pub(crate) runtime: u32,
 }
 
 impl Executor {
-    pub(crate) fn new(runtime: u16) -> Executor {
+    pub(crate) fn new(runtime: u32) -> Executor {
         Executor {
             runtime,
             tasks: RefCell::new(Slab::new()),
@@ -133,12 +133,13 @@ impl Executor {
             about,
         });
         current::admit(Number::of_task(self.runtime, key.index, key.stamp as u16).to_bits());
-        TaskKey { id, index: key.index }
+        TaskKey { id, index: key.index, runtime: self.runtime }
     }
 
-    /// Polls once each, in order, the tasks that are ready now, at most `most` of them. What is woken meanwhile waits.
+    /// Polls once each, in order, the tasks that are ready now, at most `most` of them. What is woken
+    /// meanwhile waits; returns whether there is any.
     #[inline]
-    pub(crate) fn run_ready(&self, most: usize, now: u32) {
+    pub(crate) fn run_ready(&self, most: usize, now: u32) -> bool {
         let most = most.min(current::ready());
         for place in 0..most {
             if let Some(index) = current::unqueue(place) {
@@ -146,7 +147,7 @@ impl Executor {
             }
         }
         current::end_poll();
-        current::advance(most);
+        current::advance(most) > 0
     }
 
     #[inline]
@@ -167,7 +168,12 @@ impl Executor {
         // Dropping a waker of ours does nothing, so it need not be done.
         let waker = ManuallyDrop::new(number.waker());
         let mut cx = Context::from_waker(&waker);
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx))) {
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
+        // A guard that is held suspends the poll, see `home.rs`.
+        if current::number() == 0 && current::runtime() != self.runtime {
+            return self.drop_strayed(index, future);
+        }
+        match polled {
             Ok(Poll::Pending) => {
                 let mut tasks = self.tasks.borrow_mut();
                 let Some((_, task)) = tasks.entry_mut(index) else {
@@ -176,10 +182,6 @@ impl Executor {
                 let taken = task.future.replace(future);
                 debug_assert!(taken.is_none(), "a future was polled while it was being polled");
                 mem::forget(taken); // It is `None`: spares the code that would drop it.
-                if task.aborted {
-                    drop(tasks);
-                    current::schedule(number.to_bits());
-                }
             }
             Ok(Poll::Ready(())) => self.end(index, Some(future), Ended::Finished),
             Err(payload) => {
@@ -188,6 +190,16 @@ impl Executor {
                 self.end(index, Some(panicked(payload)), Ended::Panicked);
             }
         }
+    }
+
+    /// A task has left another runtime current. Whatever did that goes with its future, and it has panicked.
+    #[cold]
+    fn drop_strayed(&self, index: u32, future: Spawned) {
+        contain(|| drop(future));
+        let stray = catch_unwind(|| panic!("{HELD_ACROSS_AWAIT}"));
+        assert!(current::runtime() == self.runtime, "{HELD_ACROSS_AWAIT}");
+        self.panicked.set(self.panicked.get() + 1);
+        self.end(index, stray.err().map(panicked), Ended::Panicked);
     }
 
     #[cold]

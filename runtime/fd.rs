@@ -70,8 +70,8 @@ impl<T> Registered<T> {
         at: At,
         mut operation: impl FnMut(&T, &Source) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        let source = self.source()?;
         ready!(current::poll_budget(cx));
+        let source = self.source()?;
         while source.is_ready::<D>() {
             match operation(&self.io, source) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -272,8 +272,8 @@ impl<T, R> Future for Readiness<'_, T, R> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
         let Readiness { read, write, interest, show } = self.get_mut();
-        let source = read.on.source()?;
         ready!(current::poll_budget(cx));
+        let source = read.on.source()?;
         if let Some(ready) = Ready::of(source, *interest) {
             current::spend();
             return Poll::Ready(Ok(show(ready)));

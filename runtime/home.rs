@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::thread;
 
 pub(crate) struct Parts {
-    pub(crate) id: u16,
+    pub(crate) id: u32,
     pub(crate) process: u32,
     pub(crate) executor: Executor,
     pub(crate) reactor: Reactor,
@@ -62,7 +62,7 @@ impl Parts {
     /// Makes this the thread's current runtime, until the result is dropped.
     pub(crate) fn enter(self: &Rc<Self>) -> Entered {
         let poll = current::suspend_poll();
-        Entered { before: Some((make_current(Some(self.clone())), poll)) }
+        Entered { of: self.id, before: Some((make_current(Some(self.clone())), poll)) }
     }
 
     pub(crate) fn spawn<F>(&self, future: F, about: About) -> TaskKey
@@ -76,14 +76,20 @@ impl Parts {
 
 /// See [`Parts::enter`].
 pub(crate) struct Entered {
+    of: u32,
     before: Option<(Option<Rc<Parts>>, Outer)>,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
         if let Some((outer, poll)) = self.before.take() {
-            drop(make_current(outer));
+            let in_order = current::runtime() == self.of;
+            drop(make_current(outer.filter(|_| in_order)));
             current::resume_poll(poll);
+            assert!(
+                in_order || thread::panicking(),
+                "`EnterGuard`s are to be dropped in the reverse order of their making"
+            );
         }
     }
 }
@@ -91,7 +97,7 @@ impl Drop for Entered {
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Parts>>> = const { RefCell::new(None) };
     /// All that live on this thread, current or not: a handle may be dropped outside of `block_on`.
-    static HERE: RefCell<Vec<(u16, Weak<Parts>)>> = const { RefCell::new(Vec::new()) };
+    static HERE: RefCell<Vec<(u32, Weak<Parts>)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Makes `next` current, or nobody, and returns who was. The ready queues go the same ways.
@@ -116,7 +122,7 @@ pub(crate) fn current_parts() -> Option<Rc<Parts>> {
 
 /// The runtime `id`, if it lives on this thread.
 #[inline]
-pub(crate) fn on_this_thread(id: u16) -> Option<Rc<Parts>> {
+pub(crate) fn on_this_thread(id: u32) -> Option<Rc<Parts>> {
     match current_parts() {
         Some(parts) if parts.id == id => Some(parts),
         _ => HERE
@@ -133,7 +139,7 @@ pub(crate) fn on_this_thread(id: u16) -> Option<Rc<Parts>> {
 
 /// Runs `job` on the runtime `id`: now, if it lives on this thread, by letter, if on another. When it
 /// has ended there is nothing left to be done there, and the job is dropped.
-pub(crate) fn at_home(id: u16, job: impl FnOnce(&Parts) + Send + 'static) {
+pub(crate) fn at_home(id: u32, job: impl FnOnce(&Parts) + Send + 'static) {
     if let Some(parts) = on_this_thread(id) {
         let _current = (current::runtime() != id).then(|| parts.enter());
         job(&parts);
@@ -184,7 +190,8 @@ fn outside() -> io::Error {
 
 /// Why a socket of the runtime `id` cannot be used here.
 #[cold]
-pub(crate) fn not_home(id: u16) -> io::Error {
+pub(crate) fn not_home(id: u32) -> io::Error {
+    current::spend();
     match waker::mailbox_of(id) {
         None => io::Error::other(
             "the runtime of this socket has ended: take the socket out with `into_std` before that, and make it anew in another runtime",

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) struct Reactor {
-    runtime: u16,
+    runtime: u32,
     epoll: Arc<Epoll>,
     process: u32,
     watched: RefCell<Watched>,
@@ -50,7 +50,7 @@ const UNPARK: Key = Key { index: NONE, stamp: 0 };
 impl Reactor {
     /// `unpark` is a descriptor whose events mean nothing but "look up".
     pub(crate) fn new(
-        runtime: u16,
+        runtime: u32,
         epoll: Arc<Epoll>,
         unpark: RawFd,
         events: usize,

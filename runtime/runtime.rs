@@ -15,12 +15,12 @@ pub use inspect::Metrics;
 pub use remote::{Remote, RemoteError, RemoteJoinHandle};
 
 use crate::current;
-use crate::executor::About;
+use crate::executor::{About, HELD_ACROSS_AWAIT};
 use crate::home::{self, Entered, Parts, expect_current};
 use crate::mailbox::Letters;
 use crate::sys;
 use crate::task::{JoinHandle, TaskInfo};
-use crate::waker::{self, Number, contain, drop_contained};
+use crate::waker::{self, Number, contain, wake_contained};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -90,6 +90,7 @@ impl Runtime {
                 current::begin_poll(number.to_bits());
                 let polled = root.as_mut().poll(&mut cx);
                 current::end_poll();
+                assert!(current::runtime() == parts.id, "{HELD_ACROSS_AWAIT}");
                 if let Poll::Ready(output) = polled {
                     return output;
                 }
@@ -117,10 +118,9 @@ impl Runtime {
 
     /// Makes this the thread's current runtime, without running it: sockets can be made and tasks spawned.
     ///
-    /// Guards are to be dropped in the reverse order of their making.
-    ///
     /// # Panics
-    /// In a forked child of the process that made the runtime.
+    /// In a forked child of the process that made the runtime. Dropping guards in another order than the reverse of
+    /// their making panics, and so does a future that holds a guard of another runtime across an `.await`.
     ///
     /// ```
     /// let runtime = waken::Runtime::new()?;
@@ -165,23 +165,23 @@ impl Parts {
     /// compiled anew for every future.
     fn turn_until_root_is_woken(&self) {
         loop {
-            self.executor.run_ready(self.polls_per_turn, self.now.get());
-            self.park();
+            let are_ready = self.executor.run_ready(self.polls_per_turn, self.now.get());
+            self.park(are_ready || current::is_root_woken());
             if current::is_root_woken() {
                 return;
             }
         }
     }
 
-    /// Asks the kernel and the clock, and wakes whom they name. Sleeps only when nothing is ready.
+    /// Asks the kernel and the clock, and wakes whom they name. Sleeps unless something is ready (`busy`).
     #[inline]
-    fn park(&self) {
+    fn park(&self, busy: bool) {
         assert!(
             self.process == sys::process(),
             "a runtime goes on in the parent of a fork: leave the child by `exec` or `_exit`"
         );
         self.turns.set(self.turns.get() + 1);
-        if current::ready() == 0 && !current::is_root_woken() {
+        if !busy {
             self.executor.shrink();
             let left = self.timers.next().map(until);
             // From here on a letter wakes us; one that has come already keeps us awake.
@@ -230,7 +230,7 @@ impl Drop for Runtime {
         waker::unregister(parts.id);
         // One by one: a second panic while the first one unwinds would end the process.
         parts.mailbox.close().jobs.into_iter().for_each(|job| contain(|| drop(job)));
-        parts.timers.clear().into_iter().for_each(drop_contained);
+        parts.timers.clear().into_iter().for_each(wake_contained);
         drop(parts.reactor.clear());
         parts.executor.clear();
         home::leave(parts);

@@ -59,7 +59,7 @@ pub(crate) struct Source {
     key: Key,
     /// The newest ticket given out.
     tickets: AtomicU32,
-    runtime: u16,
+    runtime: u32,
     /// Waiters that found the place taken, or whose waker is not a number.
     others: Mutex<Others>,
 }
@@ -119,7 +119,7 @@ const WRITES: i32 = EPOLLOUT | EPOLLHUP | EPOLLERR;
 const MORE_BEHIND: u32 = (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI) as u32 | WAS_URGENT;
 
 impl Source {
-    pub(crate) fn new(runtime: u16, key: Key, fd: RawFd) -> Source {
+    pub(crate) fn new(runtime: u32, key: Key, fd: RawFd) -> Source {
         Source {
             state: AtomicU32::new(READ_READY | WRITE_READY),
             fd,
@@ -141,7 +141,7 @@ impl Source {
     }
 
     #[inline]
-    pub(crate) fn runtime(&self) -> u16 {
+    pub(crate) fn runtime(&self) -> u32 {
         self.runtime
     }
 

@@ -1,7 +1,7 @@
 //! Every system call, and every `unsafe` block of the crate.
 //!
-//! What it exports is safe to call with any arguments: the worst a wrong descriptor can give is
-//! an `io::Error`. It knows no task, no source and no timer. Each wrapper is named after its call
+//! What it exports is safe in Rust's sense with any arguments. Whose descriptor it is, the callers know, who
+//! own it. It knows no task, no source and no timer. Each wrapper is named after its call
 //! and cites nothing else than the call's own manual page.
 
 use std::ffi::{c_int, c_void};
@@ -83,21 +83,22 @@ impl Epoll {
     #[doc(alias = "epoll_pwait2")]
     fn wait_ns(&self, events: &mut Events, timeout: Duration) -> io::Result<usize> {
         static MISSING: AtomicBool = AtomicBool::new(false);
-        let whole_ms = timeout.as_nanos().div_ceil(1_000_000).min(c_int::MAX as u128) as c_int;
+        let whole_ms = || timeout.as_nanos().div_ceil(1_000_000).min(c_int::MAX as u128) as c_int;
         if MISSING.load(Relaxed) {
-            return self.wait_ms(events, whole_ms);
+            return self.wait_ms(events, whole_ms());
         }
         let (buffer, capacity) = (events.0.as_mut_ptr(), events.0.len() as c_int);
-        let timeout = libc::timespec {
+        let at_most = libc::timespec {
             tv_sec: timeout.as_secs().min(u32::MAX as u64) as libc::time_t,
             tv_nsec: timeout.subsec_nanos().into(),
         };
         let (fd, no_mask) = (self.0.as_raw_fd(), ptr::null::<c_void>());
         let call = libc::SYS_epoll_pwait2;
-        match syscall!(syscall(call, fd, buffer, capacity, &raw const timeout, no_mask, 0)) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
+        match syscall!(syscall(call, fd, buffer, capacity, &raw const at_most, no_mask, 0)) {
+            // EPERM: a filter of system calls that does not know this one.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
                 MISSING.store(true, Relaxed);
-                self.wait_ms(events, whole_ms)
+                self.wait_ms(events, whole_ms())
             }
             result => Ok(result? as usize),
         }

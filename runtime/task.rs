@@ -20,7 +20,6 @@ use crate::waker::{Number, drop_contained, mailbox_of};
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
-use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
@@ -122,7 +121,7 @@ impl<T> JoinHandle<T> {
         assert!(!self.joined, "a `JoinHandle` was polled again after it was ready");
         let id = self.key.id;
         let joined = match current_parts() {
-            Some(parts) if parts.id == self.key.runtime() => {
+            Some(parts) if parts.id == self.key.runtime => {
                 ready!(parts.executor.poll_join(self.key, cx))
             }
             _ => ended_or_panic(self.key, "a `JoinHandle` was awaited"),
@@ -161,7 +160,7 @@ impl<T> Future for JoinHandle<T> {
 #[cold]
 fn ended_or_panic(key: TaskKey, what: &str) -> Joined {
     assert!(
-        mailbox_of(key.runtime()).is_none(),
+        mailbox_of(key.runtime).is_none(),
         "{what} under another runtime than the task's own, or on another thread: \
          await it inside the `block_on` that runs the task, or spawn with `Runtime::remote`"
     );
@@ -174,7 +173,7 @@ impl<T> Drop for JoinHandle<T> {
             return;
         }
         let key = self.key;
-        match on_this_thread(key.runtime()) {
+        match on_this_thread(key.runtime) {
             Some(parts) => {
                 let (left, joiner) = parts.executor.detach(key);
                 drop(parts);
@@ -182,7 +181,7 @@ impl<T> Drop for JoinHandle<T> {
                 // An output is dropped here, in the caller's own `drop`, and so is a panic in that.
                 drop(left);
             }
-            None => at_home(key.runtime(), move |parts| drop(parts.executor.detach(key))),
+            None => at_home(key.runtime, move |parts| drop(parts.executor.detach(key))),
         }
     }
 }
@@ -194,12 +193,12 @@ impl<T> fmt::Debug for JoinHandle<T> {
 }
 
 fn abort(key: TaskKey) {
-    at_home(key.runtime(), move |parts| parts.executor.abort(key));
+    at_home(key.runtime, move |parts| parts.executor.abort(key));
 }
 
 #[track_caller]
 fn has_ended(key: TaskKey) -> bool {
-    match on_this_thread(key.runtime()) {
+    match on_this_thread(key.runtime) {
         Some(parts) => parts.executor.has_ended(key),
         None => {
             ended_or_panic(key, "`is_finished` was asked");
@@ -253,8 +252,7 @@ impl Future for YieldNow {
 /// # });
 /// ```
 pub async fn consume_budget() {
-    poll_fn(|cx| current::poll_budget(cx)).await;
-    current::spend();
+    current::operation().await;
 }
 
 /// Spawns a task with a name, which [`TaskInfo`] shows.

@@ -71,7 +71,7 @@ pub struct Sleep {
 /// Where a waiting sleep is registered.
 #[derive(Clone, Copy)]
 struct Timer {
-    runtime: u16,
+    runtime: u32,
     key: Key,
 }
 

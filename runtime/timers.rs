@@ -82,7 +82,7 @@ impl Timers {
         key
     }
 
-    /// Whether the timer still waits. If so, it will wake `waker` from now on, and gives back the one before.
+    /// Whether the timer still waits. If so, it will wake `waker` from now on.
     pub(crate) fn is_waiting(&self, key: Key, waker: &Waker) -> bool {
         match self.inner.borrow().slots.get(key) {
             Some(timer) if timer.waker.will_wake(waker) => return true,

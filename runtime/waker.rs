@@ -26,11 +26,12 @@ use std::task::Waker;
 pub(crate) struct Number(u64);
 
 impl Number {
-    pub(crate) fn of_task(runtime: u16, index: u32, generation: u16) -> Number {
+    /// Of the runtime's serial the low 16 bits have room here.
+    pub(crate) fn of_task(runtime: u32, index: u32, generation: u16) -> Number {
         Number((runtime as u64) << 48 | (generation as u64) << 32 | index as u64)
     }
 
-    pub(crate) fn of_root(runtime: u16) -> Number {
+    pub(crate) fn of_root(runtime: u32) -> Number {
         Number::of_task(runtime, ROOT, 0)
     }
 
@@ -63,7 +64,7 @@ impl Number {
     /// Makes the task ready: at once on its own thread, by letter from elsewhere.
     #[inline(always)]
     pub(crate) fn wake(self) {
-        if self.runtime() == current::runtime() {
+        if self.runtime() == current::runtime() as u16 {
             current::schedule(self.0);
         } else {
             self.post();
@@ -72,7 +73,10 @@ impl Number {
 
     #[cold]
     fn post(self) {
-        if let Some(mailbox) = mailbox_of(self.runtime()) {
+        let registry = REGISTRY.read().unwrap_or_else(PoisonError::into_inner);
+        let mailbox = registry.mailboxes.get(&self.runtime()).map(|(_, mailbox)| mailbox.clone());
+        drop(registry);
+        if let Some(mailbox) = mailbox {
             mailbox.wake(self.0);
         }
     }
@@ -124,41 +128,49 @@ pub(crate) fn contain(code: impl FnOnce()) {
     }
 }
 
-// ---- the registry: runtime id → mailbox -------------------------------------------------------
+// ---- the registry: runtime → mailbox ----------------------------------------------------------
 
-/// The living runtimes of this process. Ids are handed out in order and come round late, so a wake
-/// that is long overdue seldom meets a namesake; one that does is a spurious poll there.
+/// The living runtimes of this process.
+///
+/// Each has a serial that no other one ever gets, by which sockets, timers and handles know it. A waker has
+/// room for the low half only; that comes round, late, and then costs a spurious poll at most.
 struct Registry {
-    last: u16,
-    mailboxes: BTreeMap<u16, Arc<Mailbox>>,
+    last: u32,
+    mailboxes: BTreeMap<u16, (u32, Arc<Mailbox>)>,
 }
 
 static REGISTRY: RwLock<Registry> = RwLock::new(Registry { last: 0, mailboxes: BTreeMap::new() });
 
-/// Gives a new runtime its id. 0 is nobody's.
-pub(crate) fn register(mailbox: &Arc<Mailbox>) -> io::Result<u16> {
+/// Gives a new runtime its serial. 0 is nobody's, nor is any that ends in 16 zeros.
+pub(crate) fn register(mailbox: &Arc<Mailbox>) -> io::Result<u32> {
     let mut registry = REGISTRY.write().unwrap_or_else(PoisonError::into_inner);
     if registry.mailboxes.len() == u16::MAX as usize {
         return Err(io::Error::other(
             "waken: 65,535 runtimes are alive in this process, and a waker has no room for more",
         ));
     }
-    let mut id = registry.last;
+    let mut serial = registry.last;
     loop {
-        id = id.wrapping_add(1);
-        if id != 0 && !registry.mailboxes.contains_key(&id) {
+        serial = serial.wrapping_add(1);
+        if serial as u16 != 0 && !registry.mailboxes.contains_key(&(serial as u16)) {
             break;
         }
     }
-    registry.last = id;
-    registry.mailboxes.insert(id, mailbox.clone());
-    Ok(id)
+    registry.last = serial;
+    registry.mailboxes.insert(serial as u16, (serial, mailbox.clone()));
+    Ok(serial)
 }
 
-pub(crate) fn unregister(id: u16) {
-    let _mailbox = REGISTRY.write().unwrap_or_else(PoisonError::into_inner).mailboxes.remove(&id);
+pub(crate) fn unregister(serial: u32) {
+    let _mailbox =
+        REGISTRY.write().unwrap_or_else(PoisonError::into_inner).mailboxes.remove(&(serial as u16));
 }
 
-pub(crate) fn mailbox_of(id: u16) -> Option<Arc<Mailbox>> {
-    REGISTRY.read().unwrap_or_else(PoisonError::into_inner).mailboxes.get(&id).cloned()
+/// The mailbox of the runtime with this serial, while it lives.
+pub(crate) fn mailbox_of(serial: u32) -> Option<Arc<Mailbox>> {
+    let registry = REGISTRY.read().unwrap_or_else(PoisonError::into_inner);
+    match registry.mailboxes.get(&(serial as u16)) {
+        Some((living, mailbox)) if *living == serial => Some(mailbox.clone()),
+        _ => None,
+    }
 }

@@ -29,7 +29,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("fd", &["current", "home", "interest", "source"]),
     ("task", &["current", "executor", "home", "waker"]),
     ("time", &["current", "home", "slab", "waker"]),
-    ("tcp", &["fd", "home", "interest", "source", "sys", "time"]),
+    ("tcp", &["current", "fd", "home", "interest", "source", "sys", "time", "waker"]),
     ("runtime", &["current", "executor", "home", "mailbox", "slab", "sys", "task", "waker"]),
 ];
 
@@ -42,12 +42,12 @@ const INNER_ROOMS: &[&str] = &[
     "current", "executor", "home", "mailbox", "reactor", "runtime", "slab", "source", "spawned",
     "sys", "timers", "waker",
 ];
-const INNER_ROOMS_LINES: usize = 3000;
+const INNER_ROOMS_LINES: usize = 3100;
 
 const LONGEST_FILE: usize = 400;
 
 /// Lines of `runtime/` that are neither blank nor comment. The plan was 3,000; the same reason.
-const CODE_LINES: usize = 4600;
+const CODE_LINES: usize = 4700;
 
 struct Source {
     path: PathBuf,
@@ -230,7 +230,7 @@ fn every_invariant_names_tests_that_exist() {
             named += 1;
         }
     }
-    assert!(count >= 15 && named >= 30, "{count} invariants, {named} tests");
+    assert!(count >= 16 && named >= 40, "{count} invariants, {named} tests");
 }
 
 #[test]

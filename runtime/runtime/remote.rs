@@ -1,5 +1,6 @@
 //! The runtime, seen from other threads: a mailbox to post into, and a result to wait for.
 
+use crate::current;
 use crate::executor::About;
 use crate::home::expect_current;
 use crate::mailbox::Mailbox;
@@ -9,7 +10,7 @@ use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::thread;
 
 /// A handle to a [`Runtime`](crate::Runtime) that may be cloned, sent, and used from every thread, also after
@@ -33,7 +34,7 @@ pub struct Remote {
 }
 
 impl Remote {
-    pub(super) fn new(mailbox: Arc<Mailbox>, runtime: u16) -> Remote {
+    pub(super) fn new(mailbox: Arc<Mailbox>, runtime: u32) -> Remote {
         Remote { mailbox, root: Number::of_root(runtime) }
     }
 
@@ -117,8 +118,8 @@ impl<T> Drop for Promise<T> {
 }
 
 /// The output of a task that was spawned through a [`Remote`]: await it on any runtime, or
-/// [`join`](RemoteJoinHandle::join) it on a thread that may block. Dropping it lets the task run on.
-#[must_use = "to let the task run on alone, drop the handle explicitly"]
+/// [`join`](RemoteJoinHandle::join) it on a thread that may block. Dropping it lets the task run on. Awaiting it is cancel
+/// safe; polling it again after it was ready is a panic.
 pub struct RemoteJoinHandle<T> {
     shared: Shared<T>,
     mailbox: Arc<Mailbox>,
@@ -170,10 +171,12 @@ impl<T> Future for RemoteJoinHandle<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
         assert!(!self.joined, "a `RemoteJoinHandle` was polled again after it was ready");
+        ready!(current::poll_budget(cx));
         let waker = cx.waker().clone();
         let mut outcome = lock(&self.shared);
         if let Some(result) = outcome.result.take() {
             drop(outcome);
+            current::spend();
             self.joined = true;
             return Poll::Ready(result);
         }

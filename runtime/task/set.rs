@@ -74,6 +74,9 @@ impl<T: 'static> JoinSet<T> {
     }
 
     /// Waits for the next member to end; `None` when there is none. Cancel safe.
+    ///
+    /// # Panics
+    /// Under another runtime than that of the members, while that lives. So do the other methods that join.
     pub async fn join_next(&mut self) -> Option<Result<T, JoinError>> {
         poll_fn(|cx| self.poll_join_next(cx)).await
     }
@@ -130,7 +133,8 @@ impl<T: 'static> JoinSet<T> {
         self.members.values().for_each(JoinHandle::abort);
     }
 
-    /// Aborts every member and waits until they have ended. A panic of one is dropped.
+    /// Aborts every member and waits until they have ended. A panic of one is dropped. Cancel safe: given up,
+    /// the members are aborted all the same.
     pub async fn shutdown(&mut self) {
         self.abort_all();
         while self.join_next().await.is_some() {}

@@ -1,6 +1,7 @@
 //! What can be bound and connected to. A literal address is parsed on the spot; a name is looked up by std's
 //! `getaddrinfo`, which blocks, on a thread that is made for it and ends with it.
 
+use crate::waker::drop_contained;
 use std::future::poll_fn;
 use std::io;
 use std::net::{self, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -75,7 +76,7 @@ async fn look_up(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
             None => {
                 let old = look_up.waker.replace(waker);
                 drop(look_up);
-                drop(old);
+                old.into_iter().for_each(drop_contained);
                 Poll::Pending
             }
         }

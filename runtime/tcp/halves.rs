@@ -1,6 +1,7 @@
 //! A stream in two owned halves, for two tasks that end at different times.
 
 use super::AsyncTcpStream;
+use crate::sys;
 use futures_io::{AsyncRead, AsyncWrite};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::Shutdown;
@@ -35,12 +36,16 @@ pub struct OwnedReadHalf {
 #[derive(Debug)]
 pub struct OwnedWriteHalf {
     stream: Arc<AsyncTcpStream>,
-    shut_down_on_drop: bool,
+    /// In which process its drop shuts down writing: a forked child has only a copy.
+    shut_down_in: Option<u32>,
 }
 
 pub(super) fn split(stream: AsyncTcpStream) -> (OwnedReadHalf, OwnedWriteHalf) {
     let stream = Arc::new(stream);
-    (OwnedReadHalf { stream: stream.clone() }, OwnedWriteHalf { stream, shut_down_on_drop: true })
+    (
+        OwnedReadHalf { stream: stream.clone() },
+        OwnedWriteHalf { stream, shut_down_in: Some(sys::process()) },
+    )
 }
 
 impl OwnedReadHalf {
@@ -63,13 +68,13 @@ impl OwnedReadHalf {
 impl OwnedWriteHalf {
     /// Drops the half without shutting down writing.
     pub fn forget(mut self) {
-        self.shut_down_on_drop = false;
+        self.shut_down_in = None;
     }
 }
 
 impl Drop for OwnedWriteHalf {
     fn drop(&mut self) {
-        if self.shut_down_on_drop {
+        if self.shut_down_in == Some(sys::process()) {
             // It fails when the peer has reset the connection: then there is nothing to shut down.
             let _gone = self.stream.shutdown(Shutdown::Write);
         }

@@ -5,22 +5,25 @@
 //! longer each time; the readiness is kept meanwhile, since no edge will come for clients that are queued already.
 
 use super::{AsyncTcpStream, TcpSocket, ToSocketAddrs};
+use crate::current;
 use crate::fd::{Claim, Registered};
 use crate::interest::Interest;
 use crate::source::{Read, Source};
 use crate::sys::{self, AcceptFailure};
 use crate::time::{Sleep, sleep_until};
+use crate::waker::wake_contained;
 use futures_core::Stream;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::net::{self, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 /// How many clients may wait to be accepted. The kernel cuts it down to `net.core.somaxconn`.
@@ -59,11 +62,13 @@ struct Pause {
     until: Option<Instant>,
     /// That of `poll_accept`, where no future is there to keep it.
     kept: Option<Sleep>,
+    /// Who waits for its end. Those that have given up are left in until then.
+    waiting: Vec<Waker>,
 }
 
 impl AsyncTcpListener {
     /// Listens on `addr`; of several addresses on the first that can be bound. `SO_REUSEADDR` is on, and up to
-    /// 4,096 clients may wait to be accepted. On `[::]` it follows the system whether IPv4 clients come too.
+    /// 4,096 clients may wait to be accepted. Cancel safe. On `[::]` it follows the system whether IPv4 clients come too.
     ///
     /// # Errors
     /// The last address's error, see bind(2); outside of a runtime.
@@ -72,6 +77,7 @@ impl AsyncTcpListener {
         let mut result =
             Err(io::Error::new(io::ErrorKind::InvalidInput, "there is no address to bind"));
         for address in addr.addresses().resolve().await? {
+            current::operation().await;
             result = listen(address);
             if result.is_ok() {
                 break;
@@ -87,8 +93,9 @@ impl AsyncTcpListener {
     ///
     /// # Errors
     /// Out of descriptors or memory (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`): once, and then the next call waits
-    /// first, 10 ms and each time twice as long up to 1 s. So a loop may log it and go on. Other errors mean that the
-    /// listener itself is broken.
+    /// first, 10 ms and each time twice as long up to 1 s, or until a client is accepted elsewhere. So a loop may log it and
+    /// go on. `ENOSPC`: the client could not be registered and is closed (`max_user_watches`, epoll(7)). Other errors
+    /// mean that the listener itself is broken.
     #[doc(alias = "accept4")]
     #[track_caller]
     pub fn accept(&self) -> impl Future<Output = io::Result<(AsyncTcpStream, SocketAddr)>> {
@@ -109,7 +116,8 @@ impl AsyncTcpListener {
             // Taken out while it is polled: a waker's code must not run under the lock.
             let mut kept = self.pause().kept.take();
             let over = self.poll_pause(cx, &mut kept);
-            self.pause().kept = kept;
+            let before = mem::replace(&mut self.pause().kept, kept);
+            drop(before);
             ready!(over);
         }
         loop {
@@ -211,7 +219,16 @@ impl AsyncTcpListener {
         if sleep.deadline() != Some(until) {
             sleep.reset(until);
         }
-        Pin::new(sleep).poll(cx)
+        let over = Pin::new(sleep).poll(cx);
+        if over.is_pending() {
+            // A success elsewhere ends the pause before its time.
+            let waker = cx.waker().clone();
+            let mut pause = self.pause();
+            if !pause.waiting.iter().any(|other| other.will_wake(&waker)) {
+                pause.waiting.push(waker);
+            }
+        }
+        over
     }
 
     /// Makes a stream of what was accepted, and the next accept wait after an error that will not go away by itself.
@@ -225,10 +242,9 @@ impl AsyncTcpListener {
                     self.pausing.store(false, Relaxed);
                     let mut pause = self.pause();
                     (pause.length, pause.until) = (Duration::ZERO, None);
-                    // Whoever waits there waits for nothing else: it has to look for clients again.
-                    if let Some(kept) = &mut pause.kept {
-                        kept.reset(Instant::now());
-                    }
+                    let waiting = mem::take(&mut pause.waiting);
+                    drop(pause);
+                    waiting.into_iter().for_each(wake_contained);
                 }
                 Ok((AsyncTcpStream::new(fd.into())?, peer))
             }

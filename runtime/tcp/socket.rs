@@ -1,6 +1,7 @@
 //! A socket before it listens or connects, for what has to be set by then.
 
 use super::{AsyncTcpListener, AsyncTcpStream};
+use crate::current;
 use crate::fd::Registered;
 use crate::home;
 use crate::interest::Interest;
@@ -29,6 +30,8 @@ use std::panic::Location;
 /// ```
 pub struct TcpSocket {
     fd: OwnedFd,
+    /// Made here, so it is non-blocking.
+    is_ours: bool,
 }
 
 impl TcpSocket {
@@ -38,7 +41,7 @@ impl TcpSocket {
     /// See socket(2).
     #[doc(alias = "socket")]
     pub fn new_v4() -> io::Result<TcpSocket> {
-        Ok(TcpSocket { fd: sys::tcp_socket(false)? })
+        Ok(TcpSocket { fd: sys::tcp_socket(false)?, is_ours: true })
     }
 
     /// A socket for IPv6, and for IPv4 as well unless [`set_only_v6`](TcpSocket::set_only_v6) or the system's default forbids it.
@@ -47,7 +50,7 @@ impl TcpSocket {
     /// See socket(2).
     #[doc(alias = "socket")]
     pub fn new_v6() -> io::Result<TcpSocket> {
-        Ok(TcpSocket { fd: sys::tcp_socket(true)? })
+        Ok(TcpSocket { fd: sys::tcp_socket(true)?, is_ours: true })
     }
 
     /// One for addresses like `address`.
@@ -143,15 +146,21 @@ impl TcpSocket {
         addr: SocketAddr,
         at: &'static Location<'static>,
     ) -> io::Result<AsyncTcpStream> {
+        // Also an error that comes at once is an operation.
+        current::operation().await;
         home::check()?;
-        match sys::connect(self.fd.as_raw_fd(), &addr) {
-            Ok(()) => return AsyncTcpStream::new(self.fd.into()),
+        let stream = net::TcpStream::from(self.fd);
+        if !self.is_ours {
+            stream.set_nonblocking(true)?;
+        }
+        match sys::connect(stream.as_raw_fd(), &addr) {
+            Ok(()) => return AsyncTcpStream::new(stream),
             // It goes on by itself, also after a signal, connect(2).
             Err(error) if sys::is_in_progress(&error) => {}
             Err(error) => return Err(error),
         }
         // Registered after the call: a socket that never connected is "writable" to epoll.
-        let inner: Registered<net::TcpStream> = Registered::new(self.fd.into())?;
+        let inner = Registered::new(stream)?;
         loop {
             // What a new source is taken to be ready for, this one is not: the kernel will say when.
             inner.source()?.clear_ready::<Write>();
@@ -177,9 +186,9 @@ impl AsFd for TcpSocket {
 }
 
 impl From<OwnedFd> for TcpSocket {
-    /// `fd` is to be a TCP socket, and non-blocking.
+    /// `fd` is to be a TCP socket. `listen` and `connect` make it non-blocking.
     fn from(fd: OwnedFd) -> TcpSocket {
-        TcpSocket { fd }
+        TcpSocket { fd, is_ours: false }
     }
 }
 

@@ -16,7 +16,8 @@ use std::panic::Location;
 /// writes, with no split. [`AsyncRead`](futures_io::AsyncRead) and
 /// [`AsyncWrite`](futures_io::AsyncWrite) are implemented for the type and for references to it.
 ///
-/// Any number of tasks may wait in one direction, and all are woken; who reads first gets the bytes. Dropping it
+/// Any number of tasks may wait in one direction, and all are woken (through the poll traits the last one only); who
+/// reads first gets the bytes. Dropping it
 /// closes the connection; if received bytes are left unread, the kernel tells the peer by a reset, which can
 /// cost it the last bytes we sent: [`shutdown`](AsyncTcpStream::shutdown) and read to the end to avoid that.
 ///
@@ -106,7 +107,10 @@ impl AsyncTcpStream {
                 "there is no address to connect to",
             ));
             for address in addresses.resolve().await? {
-                result = TcpSocket::like(&address)?.connect_from(address, at).await;
+                result = match TcpSocket::like(&address) {
+                    Ok(socket) => socket.connect_from(address, at).await,
+                    Err(error) => Err(error),
+                };
                 if result.is_ok() {
                     break;
                 }

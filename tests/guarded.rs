@@ -1,0 +1,263 @@
+//! What goes wrong only when several things come together: guards, forks, filters, errors at once.
+#![allow(unsafe_code, clippy::undocumented_unsafe_blocks, clippy::multiple_unsafe_ops_per_block)]
+mod support;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use support::*;
+use waken::{AsyncTcpListener, AsyncTcpStream, JoinSet, Runtime, spawn, time::*};
+
+/// A reconnect loop to a closed port must not starve the others (API 4: every ready I/O result, errors included).
+#[test]
+fn refused_connects_let_the_others_go() {
+    alone("refused_connects_let_the_others_go", 5, || {
+        waken::block_on(async {
+            let addr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let done = Rc::new(Cell::new(false));
+            let d = done.clone();
+            drop(spawn(async move {
+                sleep(Duration::from_millis(20)).await;
+                d.set(true)
+            }));
+            let mut n = 0u64;
+            while !done.get() && n < 200_000 {
+                assert!(AsyncTcpStream::connect(addr).await.is_err());
+                n += 1;
+            }
+            assert!(done.get(), "starved through {n} connects");
+        })
+    })
+}
+
+/// Immediate error without a system call at all.
+#[test]
+fn errors_that_come_at_once_let_the_others_go() {
+    alone("errors_that_come_at_once_let_the_others_go", 5, || {
+        let a = Runtime::new().unwrap();
+        let listener = a.block_on(AsyncTcpListener::bind("127.0.0.1:0")).unwrap();
+        waken::block_on(async move {
+            let done = Rc::new(Cell::new(false));
+            let d = done.clone();
+            drop(spawn(async move {
+                sleep(Duration::from_millis(20)).await;
+                d.set(true)
+            }));
+            let mut n = 0u64;
+            while !done.get() && n < 1_000_000 {
+                assert!(listener.accept().await.is_err());
+                n += 1;
+            }
+            assert!(done.get(), "starved through {n} accepts");
+        })
+    })
+}
+
+#[test]
+fn a_guard_held_across_an_await_by_the_root_is_a_panic_that_says_so() {
+    alone("a_guard_held_across_an_await_by_the_root_is_a_panic_that_says_so", 5, || {
+        let (a, b) = (Runtime::new().unwrap(), Runtime::new().unwrap());
+        let held = std::panic::AssertUnwindSafe(|| {
+            a.block_on(async {
+                let _guard = b.enter();
+                waken::task::yield_now().await;
+            });
+        });
+        let message = panic_message(std::panic::catch_unwind(held).unwrap_err());
+        assert!(message.contains("held across an `.await`"), "{message}");
+        assert_eq!(a.block_on(async { 1 }), 1, "and the runtime works on");
+    })
+}
+
+#[test]
+fn a_guard_held_across_an_await_by_a_task_ends_that_task_alone() {
+    alone("a_guard_held_across_an_await_by_a_task_ends_that_task_alone", 5, || {
+        let (a, b) = (Runtime::new().unwrap(), Rc::new(Runtime::new().unwrap()));
+        let b2 = b.clone();
+        let ran = Rc::new(Cell::new(0));
+        let r = ran.clone();
+        let bt = b.spawn(async move { r.set(1) });
+        let t = a.spawn(async move {
+            let _g = b2.enter();
+            waken::task::yield_now().await;
+        });
+        let error = a.block_on(t).unwrap_err();
+        assert!(error.to_string().contains("held across an `.await`"), "{error}");
+        b.block_on(bt).unwrap();
+        assert_eq!(ran.get(), 1);
+    })
+}
+
+#[test]
+fn guards_dropped_out_of_order_panic_and_leave_nobody_current() {
+    alone("guards_dropped_out_of_order_panic_and_leave_nobody_current", 5, || {
+        let (a, b) = (Runtime::new().unwrap(), Runtime::new().unwrap());
+        let g1 = a.enter();
+        let g2 = b.enter();
+        for guard in [g1, g2] {
+            let dropped = std::panic::AssertUnwindSafe(|| drop(guard));
+            let message = panic_message(std::panic::catch_unwind(dropped).unwrap_err());
+            assert!(message.contains("reverse order"), "{message}");
+        }
+        drop(a);
+        let spawned = std::panic::catch_unwind(|| drop(spawn(async {})));
+        assert!(spawned.is_err(), "spawned on a runtime that has ended");
+    })
+}
+
+#[test]
+fn a_write_half_dropped_in_a_forked_child_leaves_the_parents_connection() {
+    alone("a_write_half_dropped_in_a_forked_child_leaves_the_parents_connection", 5, || {
+        let rt = Runtime::new().unwrap();
+        let (mut client, writer, reader) = rt.block_on(async {
+            let l = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+            let c = std::net::TcpStream::connect(l.local_addr().unwrap()).unwrap();
+            let (s, _) = l.accept().await.unwrap();
+            let (r, w) = s.into_split();
+            (c, w, r)
+        });
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            drop(writer);
+            drop(reader);
+            unsafe { libc::_exit(0) };
+        }
+        let mut status = 0;
+        unsafe { libc::waitpid(pid, &mut status, 0) };
+        use std::io::Read;
+        client.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let got = client.read(&mut [0; 8]);
+        let wrote = rt.block_on(writer.as_ref().write_all(b"hi"));
+        println!("peer read: {got:?}; parent wrote: {wrote:?}");
+        assert!(got.is_err(), "the peer of the parent saw an end of file");
+        drop(reader);
+    })
+}
+
+#[test]
+fn an_address_family_that_is_missing_does_not_end_a_connect() {
+    alone("an_address_family_that_is_missing_does_not_end_a_connect", 5, || {
+        let l = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let v4 = l.local_addr().unwrap();
+        // As with `ipv6.disable=1`: socket(AF_INET6) says EAFNOSUPPORT.
+        let f = |code: u32, jt, jf, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
+        let mut prog = [
+            f(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+            f(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 3, libc::SYS_socket as u32),
+            f(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 16),
+            f(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::AF_INET6 as u32),
+            f(
+                libc::BPF_RET | libc::BPF_K,
+                0,
+                0,
+                libc::SECCOMP_RET_ERRNO | libc::EAFNOSUPPORT as u32,
+            ),
+            f(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+        ];
+        let fprog = libc::sock_fprog { len: prog.len() as u16, filter: prog.as_mut_ptr() };
+        unsafe {
+            assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+            assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &fprog), 0);
+        }
+        let v6 = std::net::SocketAddr::new("::1".parse().unwrap(), v4.port());
+        assert!(std::net::TcpStream::connect(&[v6, v4][..]).is_ok(), "std does");
+        waken::block_on(async { AsyncTcpStream::connect(&[v6, v4][..]).await.map(drop).unwrap() });
+    })
+}
+
+#[test]
+fn timers_work_where_a_filter_forbids_the_newest_call() {
+    alone("timers_work_where_a_filter_forbids_the_newest_call", 5, || {
+        let f = |code: u32, jt, jf, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
+        let mut prog = [
+            f(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+            f(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_epoll_pwait2 as u32),
+            f(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+            f(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+        ];
+        let fprog = libc::sock_fprog { len: prog.len() as u16, filter: prog.as_mut_ptr() };
+        unsafe {
+            assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+            assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &fprog), 0);
+        }
+        waken::block_on(sleep(Duration::from_millis(5)));
+    })
+}
+
+/// A sleep of a task of B that was registered with A (polled under `a.enter()`), when A ends.
+#[test]
+fn a_timer_whose_runtime_ends_wakes_whoever_waits() {
+    alone("a_timer_whose_runtime_ends_wakes_whoever_waits", 5, || {
+        let a = Runtime::new().unwrap();
+        waken::block_on(async move {
+            let mut s = std::pin::pin!(sleep(Duration::from_millis(50)));
+            let mut a = Some(a);
+            let start = Instant::now();
+            std::future::poll_fn(|cx| match a.take() {
+                Some(a) => {
+                    let g = a.enter();
+                    assert!(s.as_mut().poll(cx).is_pending());
+                    drop(g);
+                    drop(a);
+                    std::task::Poll::Pending
+                }
+                None => s.as_mut().poll(cx),
+            })
+            .await;
+            println!("{:?}", start.elapsed());
+        })
+    })
+}
+
+#[test]
+fn an_accept_that_pauses_is_told_of_anothers_success() {
+    alone("an_accept_that_pauses_is_told_of_anothers_success", 20, || {
+        waken::block_on(async {
+            let l = Rc::new(AsyncTcpListener::bind("127.0.0.1:0").await.unwrap());
+            let addr = l.local_addr().unwrap();
+            let mut clients = Vec::new();
+            for _ in 0..3 {
+                clients.push(std::net::TcpStream::connect(addr).unwrap());
+            }
+            let lim = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
+            unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &lim) };
+            let mut hold = Vec::new();
+            while let Ok(f) = std::fs::File::open("/dev/null") {
+                hold.push(f);
+                if hold.len() > 100_000 {
+                    break;
+                }
+            }
+            for _ in 0..8 {
+                assert!(l.accept().await.is_err());
+            } // pause is 1 s now
+            hold.clear();
+            let l2 = l.clone();
+            let waiting = spawn(async move {
+                let s = Instant::now();
+                l2.accept().await.map(drop).unwrap();
+                s.elapsed()
+            });
+            waken::task::yield_now().await;
+            waken::task::yield_now().await;
+            l.try_accept().map(drop).unwrap(); // success: "a success resets it"
+            let waited = waiting.await.unwrap();
+            assert!(waited < Duration::from_millis(300), "waited {waited:?}");
+        })
+    })
+}
+
+#[test]
+fn detach_all_leaks_no_endings() {
+    waken::block_on(async {
+        let mut set = JoinSet::new();
+        for _ in 0..3 {
+            for _ in 0..10 {
+                set.spawn(async {});
+            }
+            set.detach_all();
+            waken::task::yield_now().await;
+            waken::task::yield_now().await;
+        }
+        assert!(set.join_next().await.is_none());
+    })
+}
