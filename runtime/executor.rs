@@ -232,45 +232,33 @@ impl Executor {
 
     /// What the task has ended with, or `cx` is woken when it does. A key of no task: cancelled.
     pub(crate) fn poll_join(&self, task_key: TaskKey, cx: &Context<'_>) -> Poll<Joined> {
-        // A copy of one of ours costs nothing.
-        let mut fresh = Number::behind(cx.waker()).map(Number::waker);
-        loop {
-            let mut tasks = self.tasks.borrow_mut();
-            let Some((key, task)) =
-                tasks.entry_mut(task_key.index).filter(|(_, task)| task.id == task_key.id)
-            else {
-                return Poll::Ready(Joined::Cancelled);
-            };
-            if task.ended.is_some() {
-                let (ended, left) = (task.ended, task.future.take());
-                // Only the future is the user's, and it is out.
-                tasks.discard(key);
-                return Poll::Ready(match (ended, left) {
-                    (Some(Ended::Finished), Some(left)) => Joined::Finished(left),
-                    (Some(Ended::Panicked), Some(left)) => Joined::Panicked(left),
-                    _ => Joined::Cancelled,
-                });
-            }
-            if task.joiner.as_ref().is_some_and(|joiner| joiner.will_wake(cx.waker())) {
-                return Poll::Pending;
-            }
-            // Cloning and dropping another's may be the user's code: outside of the borrow, then look again.
-            if let Some(fresh) = fresh.take() {
-                let old = task.joiner.replace(fresh);
-                drop(tasks);
-                old.into_iter().for_each(drop_contained);
-                return Poll::Pending;
-            }
-            drop(tasks);
-            fresh = Some(cx.waker().clone());
+        // Cloned and dropped outside of the borrow: a foreign one is the user's code.
+        let fresh = cx.waker().clone();
+        let mut tasks = self.tasks.borrow_mut();
+        let Some((key, task)) = find(&mut tasks, task_key) else {
+            return Poll::Ready(Joined::Cancelled);
+        };
+        if let Some(ended) = task.ended {
+            let left = task.future.take();
+            // Only the future is the user's, and it is out.
+            tasks.discard(key);
+            return Poll::Ready(match (ended, left) {
+                (Ended::Finished, Some(left)) => Joined::Finished(left),
+                (Ended::Panicked, Some(left)) => Joined::Panicked(left),
+                _ => Joined::Cancelled,
+            });
         }
+        let old = task.joiner.replace(fresh);
+        drop(tasks);
+        old.into_iter().for_each(drop_contained);
+        Poll::Pending
     }
 
     /// Nobody will join the task. What it has left, and the waker of whoever waited, are the caller's to drop.
     #[must_use]
     pub(crate) fn detach(&self, task_key: TaskKey) -> (Option<Task>, Option<Waker>) {
         let mut tasks = self.tasks.borrow_mut();
-        match tasks.entry_mut(task_key.index).filter(|(_, task)| task.id == task_key.id) {
+        match find(&mut tasks, task_key) {
             Some((key, task)) if task.ended.is_some() && !self.closing.get() => {
                 (tasks.remove(key), None)
             }
@@ -285,16 +273,10 @@ impl Executor {
     /// The future will be dropped when the task's turn comes, never here.
     pub(crate) fn abort(&self, task_key: TaskKey) {
         let mut tasks = self.tasks.borrow_mut();
-        let Some((_, task)) =
-            tasks.entry_mut(task_key.index).filter(|(_, task)| task.id == task_key.id)
-        else {
-            return;
-        };
-        if task.ended.is_none() {
+        if let Some((_, task)) = find(&mut tasks, task_key).filter(|(_, task)| task.ended.is_none())
+        {
             task.aborted = true;
-            let number = task.number;
-            drop(tasks);
-            current::schedule(number.to_bits());
+            current::schedule(task.number.to_bits());
         }
     }
 
@@ -308,10 +290,7 @@ impl Executor {
 
     pub(crate) fn has_ended(&self, task_key: TaskKey) -> bool {
         let mut tasks = self.tasks.borrow_mut();
-        match tasks.entry_mut(task_key.index) {
-            Some((_, task)) if task.id == task_key.id => task.ended.is_some(),
-            _ => true,
-        }
+        find(&mut tasks, task_key).is_none_or(|(_, task)| task.ended.is_some())
     }
 
     /// Drops every task, and those that their destructors spawn, until none is left.
@@ -345,22 +324,32 @@ impl Executor {
     }
 
     /// Shows every task that has not ended: its key, what is known of it, and whether it is queued.
-    pub(crate) fn for_each(&self, mut show: impl FnMut(&Task, Number, Activity)) {
+    pub(crate) fn for_each(&self, mut show: impl FnMut(&Task, Number, State)) {
         for (_, task) in self.tasks.borrow().iter().filter(|(_, task)| task.ended.is_none()) {
-            let activity = match &task.future {
-                None => Activity::Running,
-                Some(_) if current::is_queued(task.number.to_bits()) => Activity::Runnable,
-                Some(_) => Activity::Waiting,
+            let state = match &task.future {
+                None => State::Running,
+                Some(_) if current::is_queued(task.number.to_bits()) => State::Runnable,
+                Some(_) => State::Waiting,
             };
-            show(task, task.number, activity);
+            show(task, task.number, state);
         }
     }
 }
 
+/// The task that a handle means, if it is still in the table.
+fn find(tasks: &mut Slab<Task>, key: TaskKey) -> Option<(Key, &mut Task)> {
+    tasks.entry_mut(key.index).filter(|(_, task)| task.id == key.id)
+}
+
+/// What a task is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Activity {
+#[non_exhaustive]
+pub enum State {
+    /// It is being polled: it is the one that asks, or it runs the runtime that does.
     Running,
+    /// It was woken, and waits for its turn.
     Runnable,
+    /// It waits to be woken.
     Waiting,
 }
 

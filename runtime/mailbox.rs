@@ -64,7 +64,7 @@ impl Mailbox {
 
     /// What the reactor waits for beside the sockets.
     pub(crate) fn event_fd(&self) -> RawFd {
-        std::os::fd::AsRawFd::as_raw_fd(&self.event)
+        self.event.fd()
     }
 
     pub(crate) fn home(&self) -> ThreadId {

@@ -134,6 +134,10 @@ impl EventFd {
         Ok(EventFd(own(fd)))
     }
 
+    pub(crate) fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
     /// Never blocks and never fails: a full counter (after 2^64 - 2 writes) is emptied, then written again.
     pub(crate) fn signal(&self) {
         let fd = self.0.as_raw_fd();
@@ -148,12 +152,6 @@ impl EventFd {
                 _ => return,
             }
         }
-    }
-}
-
-impl AsRawFd for EventFd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
     }
 }
 

@@ -8,9 +8,10 @@ mod error;
 mod info;
 mod set;
 
+pub use crate::executor::State;
 pub use abort::{AbortHandle, AbortOnDrop};
 pub use error::JoinError;
-pub use info::{Id, State, TaskInfo, Wait, WaitOn};
+pub use info::{Id, TaskInfo, Wait, WaitOn};
 pub use set::JoinSet;
 
 use crate::current;

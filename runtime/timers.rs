@@ -84,17 +84,10 @@ impl Timers {
 
     /// Whether the timer still waits. If so, it will wake `waker` from now on.
     pub(crate) fn is_waiting(&self, key: Key, waker: &Waker) -> bool {
-        match self.inner.borrow().slots.get(key) {
-            Some(timer) if timer.waker.will_wake(waker) => return true,
-            Some(_) => {}
-            None => return false,
-        }
-        // Cloning and dropping a waker may be the user's code: outside of the borrow.
+        // Cloned and dropped outside of the borrow: a foreign one is the user's code.
         let mut waker = waker.clone();
         let mut inner = self.inner.borrow_mut();
-        let Some(timer) = inner.slots.get_mut(key) else {
-            return false;
-        };
+        let Some(timer) = inner.slots.get_mut(key) else { return false };
         std::mem::swap(&mut timer.waker, &mut waker);
         drop(inner);
         drop_contained(waker);

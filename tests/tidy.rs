@@ -30,7 +30,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("task", &["current", "executor", "home", "waker"]),
     ("time", &["current", "home", "slab", "waker"]),
     ("tcp", &["current", "fd", "home", "interest", "source", "sys", "time", "waker"]),
-    ("runtime", &["current", "executor", "home", "mailbox", "slab", "sys", "task", "waker"]),
+    ("runtime", &["current", "executor", "home", "mailbox", "sys", "task", "waker"]),
 ];
 
 /// What one reads to know how it works: all that stands below the public faces.

@@ -4,9 +4,7 @@
 //! one: so the graph is found by asking every source, timer and task which numbers it holds.
 
 use crate::current;
-use crate::executor::Activity;
 use crate::home::Parts;
-use crate::slab::Key;
 use crate::sys;
 use crate::task::{Id, State, TaskInfo, Wait, WaitOn};
 use crate::waker::Number;
@@ -82,12 +80,7 @@ impl Parts {
     pub(super) fn tasks(&self) -> Vec<TaskInfo> {
         let mut waits = self.waits();
         let mut tasks = Vec::new();
-        self.executor.for_each(|task, number, activity| {
-            let state = match activity {
-                Activity::Running => State::Running,
-                Activity::Runnable => State::Runnable,
-                Activity::Waiting => State::Waiting,
-            };
+        self.executor.for_each(|task, number, state| {
             let mut waits_for = waits.remove(&number.to_bits()).unwrap_or_default();
             if waits_for.is_empty() && state == State::Waiting {
                 // A channel, a lock, another thread: whoever will wake it is not ours.
@@ -128,6 +121,3 @@ impl Parts {
         waits
     }
 }
-
-/// Keys fit the datum of an epoll event.
-const _: () = assert!(size_of::<Key>() == size_of::<u64>());

@@ -1,5 +1,6 @@
 //! What a runtime tells of its tasks: plain data, and the sentence that shows it.
 
+use crate::executor::State;
 use std::borrow::Cow;
 use std::fmt;
 use std::os::fd::RawFd;
@@ -57,18 +58,6 @@ pub struct TaskInfo {
     pub idle: Duration,
     /// Whatever holds its waker.
     pub waits_for: Vec<Wait>,
-}
-
-/// What a task is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum State {
-    /// It is being polled: it is the one that asks, or it runs the runtime that does.
-    Running,
-    /// It was woken, and waits for its turn.
-    Runnable,
-    /// It waits to be woken.
-    Waiting,
 }
 
 /// One thing that will wake a task.
