@@ -10,6 +10,7 @@ of an idle connection, and what 1,000 idle connections cost in ten seconds.
 
 import os
 import re
+import resource
 import select
 import signal
 import socket
@@ -110,6 +111,8 @@ def idle(connections=1000, seconds=10):
 
 
 if __name__ == "__main__":
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if not os.path.exists(ECHO):
         sys.exit("first: cargo build --release --example echo")
     for connections, count in ((1, 2000), (64, 12800)):

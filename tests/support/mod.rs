@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 /// Runs `test`, and ends the whole process, with the reason, if it takes longer than `seconds`.
 pub fn watched<R>(seconds: u64, test: impl FnOnce() -> R) -> R {
+    allow_descriptors();
     let name = thread::current().name().unwrap_or("a test").to_owned();
     let (done, watch) = mpsc::channel::<()>();
     thread::spawn(move || {
@@ -41,6 +42,21 @@ pub fn alone(name: &str, seconds: u64, body: impl FnOnce()) {
         (String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
     assert!(child.status.success(), "`{name}` alone: {}\n{out}\n{err}", child.status);
     assert!(out.contains("1 passed"), "`{name}` is not the name of one test:\n{out}");
+}
+
+/// Lets this process have as many descriptors as it may: many shells begin with 1,024.
+#[allow(unsafe_code)]
+fn allow_descriptors() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the limit lives.
+        let known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+        limit.rlim_cur = limit.rlim_max.min(20_000);
+        // SAFETY: the limit lives.
+        let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+        assert_eq!((known, set), (0, 0), "{}", io::Error::last_os_error());
+    });
 }
 
 /// CPU time of this thread.

@@ -180,9 +180,29 @@ pub fn register_again(first: &AsyncTcpStream) -> io::Result<()> {
     result
 }
 
+fn descriptors() -> libc::rlimit {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the limit lives.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) });
+    limit
+}
+
+/// Lets this process have as many descriptors as it may (many shells begin with 1,024), and returns for how many
+/// connections of `wanted` that is enough, at `each` descriptors a connection. Says so if it is not for all.
+pub fn room_for(wanted: usize, each: usize) -> usize {
+    let most = descriptors().rlim_max.min(20_000);
+    limit_descriptors(most);
+    let room = (most as usize - 64) / each;
+    assert!(room >= 1_000, "`ulimit -Hn` is {most}: too low for a thousand connections");
+    if room < wanted {
+        eprintln!("`ulimit -Hn` is {most}: {room} connections instead of {wanted}");
+    }
+    room.min(wanted)
+}
+
 /// A limit to the number of descriptors, for this whole process.
 pub fn limit_descriptors(most: u64) {
-    let limit = libc::rlimit { rlim_cur: most, rlim_max: 20_000 };
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: descriptors().rlim_max };
     // SAFETY: the limit lives.
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) });
 }
