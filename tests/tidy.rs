@@ -42,12 +42,12 @@ const INNER_ROOMS: &[&str] = &[
     "current", "executor", "home", "mailbox", "reactor", "runtime", "slab", "source", "spawned",
     "sys", "timers", "waker",
 ];
-const INNER_ROOMS_LINES: usize = 3100;
+const INNER_ROOMS_LINES: usize = 3000;
 
 const LONGEST_FILE: usize = 400;
 
 /// Lines of `runtime/` that are neither blank nor comment. The plan was 3,000; the same reason.
-const CODE_LINES: usize = 4700;
+const CODE_LINES: usize = 4600;
 
 struct Source {
     path: PathBuf,
