@@ -171,6 +171,7 @@ impl Executor {
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
         // A guard that is held suspends the poll, see `home.rs`.
         if current::number() == 0 && current::runtime() != self.runtime {
+            contain(|| drop(polled));
             return self.drop_strayed(index, future);
         }
         match polled {

@@ -66,12 +66,13 @@ fn of_several_addresses_the_first_that_answers_is_taken() {
     });
 }
 
-/// K06: the last error tells the two apart, since an IPv4 broadcast is unreachable to TCP.
+/// K06: the last error tells the two apart, since the broadcast address of the loopback
+/// network is unreachable to TCP.
 #[test]
 fn of_several_addresses_that_fail_the_last_ones_error_is_returned() {
     run(async {
         let (_held, refused) = refusing();
-        let unreachable: SocketAddr = "255.255.255.255:9".parse().unwrap();
+        let unreachable: SocketAddr = "127.255.255.255:9".parse().unwrap();
         let kind =
             async |all: &[SocketAddr]| AsyncTcpStream::connect(all).await.unwrap_err().kind();
         let other = kind(&[unreachable]).await;

@@ -7,51 +7,6 @@ use std::time::{Duration, Instant};
 use support::*;
 use waken::{AsyncTcpListener, AsyncTcpStream, JoinSet, Runtime, spawn, time::*};
 
-/// A reconnect loop to a closed port must not starve the others (API 4: every ready I/O result, errors included).
-#[test]
-fn refused_connects_let_the_others_go() {
-    alone("refused_connects_let_the_others_go", 5, || {
-        waken::block_on(async {
-            let addr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-            let done = Rc::new(Cell::new(false));
-            let d = done.clone();
-            drop(spawn(async move {
-                sleep(Duration::from_millis(20)).await;
-                d.set(true)
-            }));
-            let mut n = 0u64;
-            while !done.get() && n < 200_000 {
-                assert!(AsyncTcpStream::connect(addr).await.is_err());
-                n += 1;
-            }
-            assert!(done.get(), "starved through {n} connects");
-        })
-    })
-}
-
-/// Immediate error without a system call at all.
-#[test]
-fn errors_that_come_at_once_let_the_others_go() {
-    alone("errors_that_come_at_once_let_the_others_go", 5, || {
-        let a = Runtime::new().unwrap();
-        let listener = a.block_on(AsyncTcpListener::bind("127.0.0.1:0")).unwrap();
-        waken::block_on(async move {
-            let done = Rc::new(Cell::new(false));
-            let d = done.clone();
-            drop(spawn(async move {
-                sleep(Duration::from_millis(20)).await;
-                d.set(true)
-            }));
-            let mut n = 0u64;
-            while !done.get() && n < 1_000_000 {
-                assert!(listener.accept().await.is_err());
-                n += 1;
-            }
-            assert!(done.get(), "starved through {n} accepts");
-        })
-    })
-}
-
 #[test]
 fn a_guard_held_across_an_await_by_the_root_is_a_panic_that_says_so() {
     alone("a_guard_held_across_an_await_by_the_root_is_a_panic_that_says_so", 5, || {

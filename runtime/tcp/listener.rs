@@ -120,13 +120,7 @@ impl AsyncTcpListener {
             drop(before);
             ready!(over);
         }
-        loop {
-            match ready!(self.inner.poll_io_kept::<Read, _>(cx, accept)) {
-                Ok(None) => {}
-                Ok(Some(accepted)) => return Poll::Ready(self.settle(Ok(accepted))),
-                Err(error) => return Poll::Ready(self.settle(Err(error))),
-            }
-        }
+        self.poll_next_client(|| self.inner.poll_io_kept::<Read, _>(cx, accept))
     }
 
     /// One accept that does not wait, neither for a client nor for descriptors.
@@ -135,10 +129,8 @@ impl AsyncTcpListener {
     /// `WouldBlock` when no client is there; as [`accept`](AsyncTcpListener::accept).
     pub fn try_accept(&self) -> io::Result<(AsyncTcpStream, SocketAddr)> {
         loop {
-            match self.inner.try_io(Interest::READABLE, accept) {
-                Ok(None) => {}
-                Ok(Some(accepted)) => return self.settle(Ok(accepted)),
-                Err(error) => return self.settle(Err(error)),
+            if let Some(accepted) = self.inner.try_io(Interest::READABLE, accept).transpose() {
+                return self.settle(accepted);
             }
         }
     }
@@ -197,11 +189,17 @@ impl AsyncTcpListener {
         claim: &mut Claim<'_, net::TcpListener, Read>,
     ) -> Poll<io::Result<(AsyncTcpStream, SocketAddr)>> {
         ready!(self.poll_pause(cx, pause));
+        self.poll_next_client(|| claim.poll(cx, accept))
+    }
+
+    /// Tries `once` until it says something else than that a client has gone again.
+    fn poll_next_client(
+        &self,
+        mut once: impl FnMut() -> Poll<io::Result<Option<(OwnedFd, SocketAddr)>>>,
+    ) -> Poll<io::Result<(AsyncTcpStream, SocketAddr)>> {
         loop {
-            match ready!(claim.poll(cx, accept)) {
-                Ok(None) => {}
-                Ok(Some(accepted)) => return Poll::Ready(self.settle(Ok(accepted))),
-                Err(error) => return Poll::Ready(self.settle(Err(error))),
+            if let Some(accepted) = ready!(once()).transpose() {
+                return Poll::Ready(self.settle(accepted));
             }
         }
     }
