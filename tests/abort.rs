@@ -7,52 +7,16 @@ use std::future::{pending, poll_fn};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
-use support::{panic_message, watched};
+use support::{Drops, cancelled, on_drop, panic_message, watched};
 use waken::task::{AbortHandle, yield_now};
 use waken::time::sleep;
-use waken::{JoinHandle, Runtime, spawn};
-
-/// Counts how often it is dropped.
-#[derive(Clone, Default)]
-struct Drops(Rc<Cell<u32>>);
-
-struct Held(Rc<Cell<u32>>);
-
-impl Drops {
-    fn held(&self) -> Held {
-        Held(self.0.clone())
-    }
-
-    fn count(&self) -> u32 {
-        self.0.get()
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() + 1);
-    }
-}
-
-/// Runs `action` when it is dropped.
-struct OnDrop<F: FnMut()>(F);
-
-impl<F: FnMut()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        (self.0)();
-    }
-}
+use waken::{Runtime, spawn};
 
 /// A place for a handle that the task itself is to find.
 type Place = Rc<RefCell<Option<AbortHandle>>>;
 
 fn abort_at(place: &Place) {
     place.borrow().as_ref().unwrap().abort();
-}
-
-async fn cancelled<T: std::fmt::Debug>(task: JoinHandle<T>) {
-    let error = task.await.unwrap_err();
-    assert!(error.is_cancelled() && !error.is_panic(), "{error}");
 }
 
 /// T04.
@@ -196,7 +160,7 @@ fn a_destructor_may_abort_its_own_task_and_another() {
             });
             *other.borrow_mut() = Some(victim.abort_handle());
             let (own_inside, other_inside, seen) = (own.clone(), other.clone(), drops.clone());
-            let bomb = OnDrop(move || {
+            let bomb = on_drop(move || {
                 abort_at(&own_inside);
                 abort_at(&other_inside);
                 assert_eq!(seen.count(), 0, "the other is not dropped inside");
@@ -292,7 +256,7 @@ fn is_finished_only_when_the_destructor_is_through() {
         let runtime = Runtime::new().unwrap();
         let (place, seen) = (Place::default(), Rc::new(Cell::new(None)));
         let (own, inside) = (place.clone(), seen.clone());
-        let asks = OnDrop(move || {
+        let asks = on_drop(move || {
             inside.set(own.borrow().as_ref().map(AbortHandle::is_finished));
         });
         let task = runtime.spawn(async move {
@@ -319,7 +283,7 @@ fn a_destructor_that_panics_on_abort_ends_the_task_and_nothing_else() {
             let held = drops.held();
             let task = spawn(async move {
                 let _held = held;
-                let _bomb = OnDrop(|| panic!("in a destructor"));
+                let _bomb = on_drop(|| panic!("in a destructor"));
                 pending::<()>().await;
             });
             yield_now().await;

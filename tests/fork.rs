@@ -1,7 +1,7 @@
 //! A fork: the runtime belongs to the parent, and whatever the child drops is still the parent's.
 #![allow(unsafe_code)] // `fork` and `_exit`.
 mod support;
-use support::{alone, panic_message};
+use support::{alone, pair, panic_message};
 
 use std::future::poll_fn;
 use std::io;
@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 use std::time::Duration;
 use waken::time::sleep;
-use waken::{AsyncTcpListener, AsyncTcpStream, Runtime, block_on};
+use waken::{Runtime, block_on};
 
 /// Runs `child` in a forked process, and returns its exit status: 0 when it has not panicked.
 fn in_a_fork(child: impl FnOnce()) -> i32 {
@@ -26,12 +26,6 @@ fn in_a_fork(child: impl FnOnce()) -> i32 {
     // SAFETY: `status` outlives the call.
     assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
     status
-}
-
-async fn pair() -> io::Result<(AsyncTcpStream, AsyncTcpStream)> {
-    let listener = AsyncTcpListener::bind("127.0.0.1:0").await?;
-    let client = AsyncTcpStream::connect(listener.local_addr()?).await?;
-    Ok((listener.accept().await?.0, client))
 }
 
 #[test]

@@ -6,37 +6,10 @@ use std::future::pending;
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
-use support::watched;
+use support::{Drops, Held, cancelled, watched};
 use waken::task::{AbortHandle, yield_now};
 use waken::time::sleep;
 use waken::{JoinHandle, Runtime, spawn};
-
-/// Counts how often it is dropped.
-#[derive(Clone, Default)]
-struct Drops(Rc<Cell<u32>>);
-
-struct Held(Rc<Cell<u32>>);
-
-impl Drops {
-    fn held(&self) -> Held {
-        Held(self.0.clone())
-    }
-
-    fn count(&self) -> u32 {
-        self.0.get()
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() + 1);
-    }
-}
-
-async fn cancelled<T: std::fmt::Debug>(task: JoinHandle<T>) {
-    let error = task.await.unwrap_err();
-    assert!(error.is_cancelled() && !error.is_panic(), "{error}");
-}
 
 #[test]
 fn abort_on_drop_aborts_unless_it_is_detached_or_was_awaited() {

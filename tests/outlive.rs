@@ -1,6 +1,6 @@
 //! What outlives its runtime, and what the end of a thread drops.
 mod support;
-use support::{alone, fds, watched};
+use support::{alone, fds, keep, on_drop, pair, poll_once, watched};
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -9,41 +9,12 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake};
 use std::thread;
 use std::time::Duration;
 use waken::task::yield_now;
 use waken::time::{Sleep, sleep};
-use waken::{AsyncTcpListener, AsyncTcpStream, Runtime, block_on, spawn};
-
-/// Does something when it is dropped.
-struct OnDrop<F: FnOnce()>(Option<F>);
-
-fn on_drop<F: FnOnce()>(act: F) -> OnDrop<F> {
-    OnDrop(Some(act))
-}
-
-impl<F: FnOnce()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        self.0.take().into_iter().for_each(|act| act());
-    }
-}
-
-/// A future that holds `kept` and never ends.
-async fn keep<T>(kept: T) {
-    let _kept = kept;
-    pending().await
-}
-
-async fn pair() -> io::Result<(AsyncTcpStream, AsyncTcpStream)> {
-    let listener = AsyncTcpListener::bind("127.0.0.1:0").await?;
-    let client = AsyncTcpStream::connect(listener.local_addr()?).await?;
-    Ok((listener.accept().await?.0, client))
-}
-
-fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
-}
+use waken::{AsyncTcpListener, Runtime, block_on, spawn};
 
 /// D02.
 #[test]

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
-use support::{cpu, panic_message, watched};
+use support::{cpu, panic_message, poll_once, watched};
 use waken::task::{self, yield_now};
 use waken::time::timeout;
 use waken::{JoinHandle, Runtime, spawn};
@@ -22,10 +22,6 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.0.set(self.0.get() + 1);
     }
-}
-
-fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
 #[test]

@@ -1,49 +1,19 @@
 //! The end of a runtime: everything is dropped, at home and in order, and what is left over is harmless.
 mod support;
-use support::{alone, cpu, fds, watched};
+use support::{alone, cpu, fds, keep, on_drop, pair, poll_once, watched};
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 use waken::task::yield_now;
 use waken::time::sleep;
 use waken::{AsyncTcpListener, AsyncTcpStream, JoinHandle, Runtime, block_on, spawn};
-
-/// Does something when it is dropped.
-struct OnDrop<F: FnOnce()>(Option<F>);
-
-fn on_drop<F: FnOnce()>(act: F) -> OnDrop<F> {
-    OnDrop(Some(act))
-}
-
-impl<F: FnOnce()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        self.0.take().into_iter().for_each(|act| act());
-    }
-}
-
-/// A future that holds `kept` and never ends.
-async fn keep<T>(kept: T) {
-    let _kept = kept;
-    pending().await
-}
-
-async fn pair() -> io::Result<(AsyncTcpStream, AsyncTcpStream)> {
-    let listener = AsyncTcpListener::bind("127.0.0.1:0").await?;
-    let client = AsyncTcpStream::connect(listener.local_addr()?).await?;
-    Ok((listener.accept().await?.0, client))
-}
-
-fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
-}
 
 /// D01, T01.
 #[test]

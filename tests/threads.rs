@@ -1,6 +1,6 @@
 //! Other threads: they wake, spawn, abort and drop, and everything is done at home.
 mod support;
-use support::{alone, eventually, panic_message, watched};
+use support::{alone, eventually, pair, panic_message, watched};
 
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 use waken::task::yield_now;
 use waken::time::sleep;
-use waken::{AsyncTcpListener, AsyncTcpStream, Remote, Runtime, block_on, spawn};
+use waken::{AsyncTcpStream, Remote, Runtime, block_on, spawn};
 
 /// A flag that a future waits for and any thread raises.
 #[derive(Clone, Default)]
@@ -47,12 +47,6 @@ impl Signal {
     fn is_awaited(&self) -> bool {
         self.0.lock().unwrap().1.is_some()
     }
-}
-
-async fn pair() -> io::Result<(AsyncTcpStream, AsyncTcpStream)> {
-    let listener = AsyncTcpListener::bind("127.0.0.1:0").await?;
-    let client = AsyncTcpStream::connect(listener.local_addr()?).await?;
-    Ok((listener.accept().await?.0, client))
 }
 
 fn message_of<R>(code: impl FnOnce() -> R) -> String {

@@ -1,11 +1,18 @@
-//! What the tests share: a watchdog, a process of one's own, and measures of what was used.
+//! What the tests share: a watchdog, a process of one's own, measures of what was used, and futures and
+//! values that report on themselves.
 #![allow(dead_code, unreachable_pub)] // Each test file uses some of it.
 
+use std::cell::Cell;
+use std::future::pending;
 use std::io::{self, Write};
+use std::pin::Pin;
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 use std::sync::mpsc;
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
+use waken::{AsyncTcpListener, AsyncTcpStream, JoinHandle};
 
 /// Runs `test`, and ends the whole process, with the reason, if it takes longer than `seconds`.
 pub fn watched<R>(seconds: u64, test: impl FnOnce() -> R) -> R {
@@ -117,4 +124,65 @@ impl Random {
         self.0 ^= self.0 << 17;
         self.0 % limit
     }
+}
+
+/// What [`on_drop`] gives.
+pub struct OnDrop<F: FnOnce()>(Option<F>);
+
+/// Runs `act` when it is dropped.
+pub fn on_drop<F: FnOnce()>(act: F) -> OnDrop<F> {
+    OnDrop(Some(act))
+}
+
+impl<F: FnOnce()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(|act| act());
+    }
+}
+
+/// A future that holds `kept` and never ends.
+pub async fn keep<T>(kept: T) {
+    let _kept = kept;
+    pending().await
+}
+
+/// Two ends of one connection.
+pub async fn pair() -> io::Result<(AsyncTcpStream, AsyncTcpStream)> {
+    let listener = AsyncTcpListener::bind("127.0.0.1:0").await?;
+    let client = AsyncTcpStream::connect(listener.local_addr()?).await?;
+    Ok((listener.accept().await?.0, client))
+}
+
+/// Polls once, with a waker that wakes nobody.
+pub fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Counts how often it is dropped.
+#[derive(Clone, Default)]
+pub struct Drops(Rc<Cell<u32>>);
+
+/// What is counted, with the count.
+pub struct Held(pub Rc<Cell<u32>>);
+
+impl Drops {
+    pub fn held(&self) -> Held {
+        Held(self.0.clone())
+    }
+
+    pub fn count(&self) -> u32 {
+        self.0.get()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() + 1);
+    }
+}
+
+/// Waits for a task that must end cancelled.
+pub async fn cancelled<T: std::fmt::Debug>(task: JoinHandle<T>) {
+    let error = task.await.unwrap_err();
+    assert!(error.is_cancelled() && !error.is_panic(), "{error}");
 }
