@@ -1,174 +1,42 @@
 //! Whose turn it is on this thread: which runtime, which task, how much budget the task has left, and
-//! the ready queue. Knows no executor and no mailbox, and polls nothing.
+//! the executor. Polls nothing.
 //!
-//! A runtime *lends* its ready queue to its thread while it is current, and takes it back after. That
-//! is how a wake reaches the queue without knowing the executor: it looks here, compares one number,
-//! and pushes. All of it has no destructor, so it is there as long as the thread is.
+//! A runtime *lends* its executor to its thread while it is current, and takes it back after. That is how a
+//! wake, a spawn, a join reach it: they look here, compare one number, and are there. All of it has no destructor,
+//! so it is there as long as the thread is.
 
+use crate::executor::{Executor, Next};
+use crate::number::Number;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::mem::{self, ManuallyDrop};
 use std::task::{Context, Poll};
 
-/// Tells a root future from a task where a task's index would stand.
-pub(crate) const ROOT: u32 = u32::MAX;
-
 struct Now {
     /// 0 when no runtime is current.
     runtime: Cell<u32>,
-    /// The number of the waker that the last poll was given; 0 between turns.
-    number: Cell<u64>,
+    /// The number of the waker that the last poll was given; `NONE` between turns.
+    number: Cell<Number>,
     /// I/O operations that are left to this poll. Below one it is used up.
     budget: Cell<i32>,
-    limit: Cell<i32>,
-    /// The root was woken.
-    root: Cell<bool>,
     /// This thread is inside `block_on`.
     blocking: Cell<bool>,
-    budget_yields: Cell<u64>,
-    queue: RefCell<ManuallyDrop<Queue>>,
+    executor: RefCell<ManuallyDrop<Executor>>,
 }
+
+const NOBODYS: Executor = Executor::new(0, i32::MAX);
 
 thread_local! {
     static NOW: Now = const {
         Now {
             runtime: Cell::new(0),
-            number: Cell::new(0),
+            number: Cell::new(Number::NONE),
             budget: Cell::new(0),
-            limit: Cell::new(i32::MAX),
-            root: Cell::new(false),
             blocking: Cell::new(false),
-            budget_yields: Cell::new(0),
-            queue: RefCell::new(ManuallyDrop::new(Queue::new())),
+            executor: RefCell::new(ManuallyDrop::new(NOBODYS)),
         }
     };
 }
-
-/// The tasks that were woken and not yet polled, in the order of their wakes. By the numbers of their wakers.
-struct Queue {
-    /// The order of polling is decided here: `admit` and `schedule` put in, behind; `unqueue` looks up.
-    ready: Vec<u64>,
-    /// By task index, in a dense table of its own, so that a wake touches eight bytes, not a task:
-    ///
-    /// ```text
-    ///  n   the task with the number n waits, or is being polled: a wake queues it
-    /// !n   it is queued: a wake changes nothing
-    ///  0   there is no task
-    /// ```
-    marks: Vec<u64>,
-    wakes: u64,
-}
-
-impl Queue {
-    const fn new() -> Queue {
-        Queue { ready: Vec::new(), marks: Vec::new(), wakes: 0 }
-    }
-
-    #[inline]
-    fn mark(&mut self, number: u64) -> Option<&mut u64> {
-        self.marks.get_mut(number as u32 as usize)
-    }
-}
-
-/// Makes a new task known, and ready.
-pub(crate) fn admit(number: u64) {
-    NOW.with(|now| {
-        let mut queue = now.queue.borrow_mut();
-        match queue.mark(number) {
-            Some(mark) => *mark = !number,
-            None => {
-                // A new index is the next one, unless the marks were given back in between.
-                queue.marks.resize(number as u32 as usize, 0);
-                queue.marks.push(!number);
-            }
-        }
-        queue.ready.push(number);
-    });
-}
-
-/// The task has ended: its wakers reach nothing from now on.
-pub(crate) fn forget(number: u64) {
-    NOW.with(|now| {
-        if let Some(mark) = now.queue.borrow_mut().mark(number) {
-            *mark = 0;
-        }
-    });
-}
-
-/// A wake of a task of the current runtime. For one that has ended, or is queued already, nothing.
-#[inline(always)]
-pub(crate) fn schedule(number: u64) {
-    NOW.with(|now| {
-        let queue = &mut **now.queue.borrow_mut();
-        match queue.mark(number) {
-            Some(mark) if *mark == number => *mark = !number,
-            // No task has the root's index, so its wakes come by here. Its generation is not
-            // compared: a late wake costs a poll, which the contract allows.
-            None if number as u32 == ROOT => return now.root.set(true),
-            _ => return,
-        }
-        queue.ready.push(number);
-        queue.wakes += 1;
-    });
-}
-
-/// The index of the task that stands at `place` in the ready queue, if it is still to be polled there: it may
-/// have ended meanwhile. A wake from now on queues it again, behind.
-#[inline]
-pub(crate) fn unqueue(place: usize) -> Option<u32> {
-    NOW.with(|now| {
-        let queue = &mut **now.queue.borrow_mut();
-        let number = *queue.ready.get(place)?;
-        match queue.mark(number) {
-            Some(mark) if *mark == !number => *mark = number,
-            _ => return None,
-        }
-        Some(number as u32)
-    })
-}
-
-/// A turn is over: takes its entries, which are the first `count`, out of the ready queue. Returns how many are left.
-#[inline]
-pub(crate) fn advance(count: usize) -> usize {
-    NOW.with(|now| {
-        let ready = &mut now.queue.borrow_mut().ready;
-        if count == ready.len() {
-            ready.clear();
-        } else {
-            ready.drain(..count);
-        }
-        ready.len()
-    })
-}
-
-/// How many entries the ready queue has; at least as many as tasks are ready.
-#[inline]
-pub(crate) fn ready() -> usize {
-    NOW.with(|now| now.queue.borrow().ready.len())
-}
-
-#[inline]
-pub(crate) fn is_root_woken() -> bool {
-    NOW.with(|now| now.root.get())
-}
-
-/// Whether the root was woken since the last call.
-pub(crate) fn take_root() -> bool {
-    NOW.with(|now| now.root.replace(false))
-}
-
-/// No task is left: gives back the memory of a burst, if there was one.
-pub(crate) fn shrink() {
-    NOW.with(|now| {
-        let mut queue = now.queue.borrow_mut();
-        if queue.marks.len() > KEPT && queue.ready.is_empty() {
-            **queue = Queue { wakes: queue.wakes, ..Queue::new() };
-        }
-    });
-}
-
-/// A queue that has known no more tasks than this keeps its room.
-const KEPT: usize = 64;
 
 /// The runtime whose turn it is on this thread; 0 when there is none.
 #[inline]
@@ -176,23 +44,43 @@ pub(crate) fn runtime() -> u32 {
     NOW.with(|now| now.runtime.get())
 }
 
-/// The number of the waker that the last poll was given; 0 between turns.
-pub(crate) fn number() -> u64 {
+/// The executor of the current runtime; an empty one when there is none. `visit` runs nobody's code.
+#[inline(always)]
+pub(crate) fn executor<R>(visit: impl FnOnce(&mut Executor) -> R) -> R {
+    NOW.with(|now| visit(&mut now.executor.borrow_mut()))
+}
+
+// ---- the poll that goes on --------------------------------------------------------------------
+
+/// The number of the waker that the last poll was given; `NONE` between turns.
+#[inline]
+pub(crate) fn number() -> Number {
     NOW.with(|now| now.number.get())
 }
 
+/// Begins the poll of the next ready task, with a new budget. See [`Executor::next`].
+#[inline(always)]
+pub(crate) fn begin_next() -> Option<Next> {
+    NOW.with(|now| {
+        let mut executor = now.executor.borrow_mut();
+        let next = executor.next()?;
+        now.number.set(next.number);
+        now.budget.set(executor.limit);
+        Some(next)
+    })
+}
+
 /// A poll begins, with a new budget: of what has the waker `number`.
-#[inline]
-pub(crate) fn begin_poll(number: u64) {
+pub(crate) fn begin_poll(number: Number) {
     NOW.with(|now| {
         now.number.set(number);
-        now.budget.set(now.limit.get());
+        now.renew_budget();
     });
 }
 
 #[inline]
 pub(crate) fn end_poll() {
-    NOW.with(|now| now.number.set(0));
+    NOW.with(|now| now.number.set(Number::NONE));
 }
 
 /// Every leaf future (one that waits for something itself, and not for other futures) asks this before it
@@ -200,29 +88,12 @@ pub(crate) fn end_poll() {
 /// future is woken already, and its task goes to the back of the queue.
 #[inline]
 pub(crate) fn poll_budget(cx: &Context<'_>) -> Poll<()> {
-    NOW.with(|now| if now.budget.get() > 0 { Poll::Ready(()) } else { used_up(now, cx) })
-}
-
-#[cold]
-fn used_up(now: &Now, cx: &Context<'_>) -> Poll<()> {
-    if now.number.get() == 0 {
-        // Outside of any poll of ours there is nobody to let go first.
-        now.budget.set(now.limit.get());
-        return Poll::Ready(());
-    }
-    if cx.waker().data().addr() as u64 != now.number.get() {
-        // Polled by another executor inside our task: it does not know that only a new poll of *our*
-        // task brings a new budget, and would poll for ever. One `Pending` is enough.
-        now.budget.set(now.limit.get());
-    }
-    now.budget_yields.set(now.budget_yields.get() + 1);
-    cx.waker().wake_by_ref();
-    Poll::Pending
+    NOW.with(|now| if now.budget.get() > 0 { Poll::Ready(()) } else { now.used_up(cx) })
 }
 
 /// Whether a poll goes on that has nothing left to spend.
 pub(crate) fn is_used_up() -> bool {
-    NOW.with(|now| now.number.get() != 0 && now.budget.get() <= 0)
+    NOW.with(|now| now.number.get() != Number::NONE && now.budget.get() <= 0)
 }
 
 /// Every leaf future that is ready spends one operation, whatever came of it.
@@ -237,63 +108,53 @@ pub(crate) async fn operation() {
     spend();
 }
 
-/// What a runtime lends to its thread.
-pub(crate) struct Lent {
-    runtime: u32,
-    limit: i32,
-    root: bool,
-    budget_yields: u64,
-    queue: Queue,
-}
-
-impl Lent {
-    /// For a runtime that gives each poll a budget of `limit` operations.
-    pub(crate) fn new(runtime: u32, limit: i32) -> Lent {
-        Lent { runtime, limit, root: false, budget_yields: 0, queue: Queue::new() }
+impl Now {
+    fn renew_budget(&self) {
+        self.budget.set(self.executor.borrow().limit);
     }
 
-    fn none() -> Lent {
-        Lent::new(0, i32::MAX)
-    }
-}
-
-/// How many wakes made a task ready, and how often a budget was used up: of the current runtime.
-pub(crate) fn counts() -> (u64, u64) {
-    NOW.with(|now| (now.queue.borrow().wakes, now.budget_yields.get()))
-}
-
-/// Whether the task with the waker `number`, of the current runtime, is queued.
-pub(crate) fn is_queued(number: u64) -> bool {
-    NOW.with(|now| now.queue.borrow_mut().mark(number).is_some_and(|mark| *mark == !number))
-}
-
-/// Takes what is lent to this thread back, and lends it something else, or nothing.
-pub(crate) fn exchange(lent: Option<Lent>) -> Lent {
-    let lent = lent.unwrap_or_else(Lent::none);
-    NOW.with(|now| {
-        now.budget.set(lent.limit);
-        Lent {
-            runtime: now.runtime.replace(lent.runtime),
-            limit: now.limit.replace(lent.limit),
-            root: now.root.replace(lent.root),
-            budget_yields: now.budget_yields.replace(lent.budget_yields),
-            queue: mem::replace(&mut **now.queue.borrow_mut(), lent.queue),
+    #[cold]
+    fn used_up(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.number.get() == Number::NONE {
+            // Outside of any poll of ours there is nobody to let go first.
+            self.renew_budget();
+            return Poll::Ready(());
         }
+        if cx.waker().data().addr() as u64 != self.number.get().to_bits() {
+            // Polled by another executor inside our task: it does not know that only a new poll of *our*
+            // task brings a new budget, and would poll for ever. One `Pending` is enough.
+            self.renew_budget();
+        }
+        self.executor.borrow_mut().counts.budget_yields += 1;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+// ---- from one runtime to the next -------------------------------------------------------------
+
+/// Takes the executor that is lent to this thread back, and lends it another, or none.
+pub(crate) fn exchange(lent: Option<Executor>) -> Executor {
+    let lent = lent.unwrap_or(NOBODYS);
+    NOW.with(|now| {
+        now.runtime.set(lent.runtime);
+        now.budget.set(lent.limit);
+        mem::replace(&mut **now.executor.borrow_mut(), lent)
     })
 }
 
-/// The poll that goes on around a change of runtimes. Apart from `Lent`, since entering the runtime that is
+/// The poll that goes on around a change of runtimes. Apart from that, since entering the runtime that is
 /// current already changes this and nothing else.
 pub(crate) struct Outer {
-    number: u64,
+    number: Number,
     budget: i32,
 }
 
 pub(crate) fn suspend_poll() -> Outer {
-    NOW.with(|now| Outer { number: now.number.replace(0), budget: now.budget.get() })
+    NOW.with(|now| Outer { number: now.number.replace(Number::NONE), budget: now.budget.get() })
 }
 
-pub(crate) fn resume_poll(outer: Outer) {
+pub(crate) fn resume_poll(outer: &Outer) {
     NOW.with(|now| {
         now.number.set(outer.number);
         now.budget.set(outer.budget);

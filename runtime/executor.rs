@@ -1,4 +1,5 @@
-//! Which task is polled next. Knows no socket and no clock: whatever makes a task ready is a wake.
+//! The tasks of a runtime, and which of them is polled next. Knows no socket and no clock, and runs nobody's
+//! code: it hands futures, outputs and wakers out, and whoever gets them polls, drops and wakes (`run.rs`).
 //!
 //! ```text
 //!            spawn                     poll: Ready, or a panic, or aborted
@@ -6,47 +7,59 @@
 //!                      ▲             │ Pending                            joined, or nobody
 //!                      └──── wake ── waiting                              will ever join
 //! ```
-//!
-//! The ready queue is in `current.rs`, where a wake finds it: so all of this is called while the runtime is
-//! current. A task's future is taken out of the table for its poll and put back afterwards. So no borrow of
-//! ours is held while a user's code runs, and that code may spawn, wake, abort and drop as it likes.
 
-use crate::current;
-use crate::slab::{Key, Slab};
-use crate::spawned::{Spawned, panicked};
-use crate::waker::{Number, contain, drop_contained, wake_contained};
+use crate::number::Number;
+use crate::slab::Slab;
+use crate::spawned::Spawned;
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
-use std::mem::{self, ManuallyDrop};
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::task::{Context, Poll, Waker};
+use std::mem;
+use std::panic::Location;
+use std::task::Waker;
 
 pub(crate) struct Executor {
-    runtime: u32,
-    tasks: RefCell<Slab<Task>>,
-    pub(crate) spawned: Cell<u64>,
-    pub(crate) panicked: Cell<u64>,
-    pub(crate) polls: Cell<u64>,
-    alive: Cell<u64>,
+    pub(crate) runtime: u32,
+    tasks: Slab<Task>,
+    /// The tasks that were woken and not yet polled, in the order of their wakes: from `head` on. `spawn` and
+    /// `schedule` put in behind; `next` takes out. A task that has ended meanwhile stays in, and is passed over.
+    ready: Vec<Number>,
+    head: usize,
+    pub(crate) is_root_woken: bool,
+    /// The budget of every poll.
+    pub(crate) limit: i32,
+    /// The coarse clock, read once a turn.
+    pub(crate) clock: u32,
     /// The runtime ends: what tasks leave is dropped one after the other, not one inside the other.
-    closing: Cell<bool>,
+    closing: bool,
+    pub(crate) counts: Counts,
 }
 
-/// What one is told whose poll ends under another runtime than it began.
-pub(crate) const HELD_ACROSS_AWAIT: &str =
-    "the `EnterGuard` of another runtime was held across an `.await`: drop it before";
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counts {
+    pub(crate) alive: u64,
+    pub(crate) spawned: u64,
+    pub(crate) panicked: u64,
+    pub(crate) polls: u64,
+    pub(crate) wakes: u64,
+    pub(crate) budget_yields: u64,
+}
 
 /// What the executor keeps for one task beside its future.
 pub(crate) struct Task {
     /// Never reused, unlike the key and the number.
     pub(crate) id: u64,
-    /// What its waker is.
-    number: Number,
+    /// What a wake compares, and changes:
+    ///
+    /// ```text
+    ///  n   the task with the number n waits, or is being polled: a wake queues it
+    /// !n   it is queued: a wake changes nothing
+    ///  0   it has ended
+    /// ```
+    mark: Number,
     /// Away while it is being polled. When the task has ended: what it has left.
     future: Option<Spawned>,
     /// How it has ended.
     ended: Option<Ended>,
-    joiner: Option<Waker>,
+    pub(crate) joiner: Option<Waker>,
     /// Nobody will ask for the output.
     detached: bool,
     aborted: bool,
@@ -65,6 +78,7 @@ pub(crate) struct About {
 }
 
 impl About {
+    #[inline]
     pub(crate) fn of<F>(
         name: Option<Box<Cow<'static, str>>>,
         spawned_at: &'static Location<'static>,
@@ -74,19 +88,18 @@ impl About {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ended {
+pub(crate) enum Ended {
     Finished,
     Panicked,
     Cancelled,
 }
 
-/// What a join gets.
-pub(crate) enum Joined {
-    /// The output waits inside.
-    Finished(Spawned),
-    /// What it panicked with waits inside.
-    Panicked(Spawned),
-    Cancelled,
+/// The task that is polled next.
+pub(crate) struct Next {
+    pub(crate) number: Number,
+    pub(crate) future: Spawned,
+    /// Not to be polled, but dropped.
+    pub(crate) is_aborted: bool,
 }
 
 /// Where a task is, and which task it was: what handles hold.
@@ -96,250 +109,6 @@ pub(crate) struct TaskKey {
     pub(crate) index: u32,
     /// The serial of its runtime.
     pub(crate) runtime: u32,
-}
-
-impl Executor {
-    pub(crate) fn new(runtime: u32) -> Executor {
-        Executor {
-            runtime,
-            tasks: RefCell::new(Slab::new()),
-            spawned: Cell::new(0),
-            panicked: Cell::new(0),
-            polls: Cell::new(0),
-            alive: Cell::new(0),
-            closing: Cell::new(false),
-        }
-    }
-
-    pub(crate) fn alive(&self) -> u64 {
-        self.alive.get()
-    }
-
-    pub(crate) fn spawn(&self, future: Spawned, about: About, now: u32) -> TaskKey {
-        let count = self.spawned.get() + 1;
-        self.spawned.set(count);
-        self.alive.set(self.alive.get() + 1);
-        let id = (self.runtime as u64) << 48 | (count & (u64::MAX >> 16));
-        let key = self.tasks.borrow_mut().insert_with(|key| Task {
-            id,
-            number: Number::of_task(self.runtime, key.index, key.stamp as u16),
-            future: Some(future),
-            ended: None,
-            joiner: None,
-            detached: false,
-            aborted: false,
-            polled: now,
-            polls: 0,
-            about,
-        });
-        current::admit(Number::of_task(self.runtime, key.index, key.stamp as u16).to_bits());
-        TaskKey { id, index: key.index, runtime: self.runtime }
-    }
-
-    /// Polls once each, in order, the tasks that are ready now, at most `most` of them. What is woken
-    /// meanwhile waits; returns whether there is any.
-    #[inline]
-    pub(crate) fn run_ready(&self, most: usize, now: u32) -> bool {
-        let most = most.min(current::ready());
-        for place in 0..most {
-            if let Some(index) = current::unqueue(place) {
-                self.run(index, now);
-            }
-        }
-        current::end_poll();
-        current::advance(most) > 0
-    }
-
-    #[inline]
-    fn run(&self, index: u32, now: u32) {
-        let (mut future, number, aborted) = {
-            let mut tasks = self.tasks.borrow_mut();
-            let Some((_, task)) = tasks.entry_mut(index) else { return };
-            let Some(future) = task.future.take() else { return };
-            task.polls += 1;
-            task.polled = now;
-            current::begin_poll(task.number.to_bits());
-            (future, task.number, task.aborted)
-        };
-        if aborted {
-            return self.drop_aborted(index, future);
-        }
-        self.polls.set(self.polls.get() + 1);
-        // Dropping a waker of ours does nothing, so it need not be done.
-        let waker = ManuallyDrop::new(number.waker());
-        let mut cx = Context::from_waker(&waker);
-        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
-        // A guard that is held suspends the poll, see `home.rs`.
-        if current::number() == 0 && current::runtime() != self.runtime {
-            contain(|| drop(polled));
-            return self.drop_strayed(index, future);
-        }
-        match polled {
-            Ok(Poll::Pending) => {
-                let mut tasks = self.tasks.borrow_mut();
-                let Some((_, task)) = tasks.entry_mut(index) else {
-                    unreachable!("it has not ended")
-                };
-                let taken = task.future.replace(future);
-                debug_assert!(taken.is_none(), "a future was polled while it was being polled");
-                mem::forget(taken); // It is `None`: spares the code that would drop it.
-            }
-            Ok(Poll::Ready(())) => self.end(index, Some(future), Ended::Finished),
-            Err(payload) => {
-                self.panicked.set(self.panicked.get() + 1);
-                contain(|| drop(future));
-                self.end(index, Some(panicked(payload)), Ended::Panicked);
-            }
-        }
-    }
-
-    /// A task has left another runtime current. Whatever did that goes with its future, and it has panicked.
-    #[cold]
-    fn drop_strayed(&self, index: u32, future: Spawned) {
-        contain(|| drop(future));
-        let stray = catch_unwind(|| panic!("{HELD_ACROSS_AWAIT}"));
-        assert!(current::runtime() == self.runtime, "{HELD_ACROSS_AWAIT}");
-        self.panicked.set(self.panicked.get() + 1);
-        self.end(index, stray.err().map(panicked), Ended::Panicked);
-    }
-
-    #[cold]
-    fn drop_aborted(&self, index: u32, future: Spawned) {
-        contain(|| drop(future));
-        self.end(index, None, Ended::Cancelled);
-    }
-
-    /// The future is gone. From here on nobody can wake the task; whoever joins it is woken.
-    fn end(&self, index: u32, left: Option<Spawned>, ended: Ended) {
-        self.alive.set(self.alive.get() - 1);
-        let mut tasks = self.tasks.borrow_mut();
-        let Some((key, task)) = tasks.entry_mut(index) else { unreachable!("it has not ended") };
-        current::forget(task.number.to_bits());
-        if task.detached {
-            let removed = tasks.remove(key);
-            drop(tasks);
-            // An output, a panic's payload, a joiner that was left behind: the user's code, all of it.
-            contain(|| drop((left, removed)));
-        } else {
-            task.future = left;
-            task.ended = Some(ended);
-            let joiner = task.joiner.take();
-            drop(tasks);
-            if let Some(joiner) = joiner {
-                wake_contained(joiner);
-            }
-        }
-    }
-
-    /// What the task has ended with, or `cx` is woken when it does. A key of no task: cancelled.
-    pub(crate) fn poll_join(&self, task_key: TaskKey, cx: &Context<'_>) -> Poll<Joined> {
-        // Cloned and dropped outside of the borrow: a foreign one is the user's code.
-        let fresh = cx.waker().clone();
-        let mut tasks = self.tasks.borrow_mut();
-        let Some((key, task)) = find(&mut tasks, task_key) else {
-            return Poll::Ready(Joined::Cancelled);
-        };
-        if let Some(ended) = task.ended {
-            let left = task.future.take();
-            // Only the future is the user's, and it is out.
-            tasks.discard(key);
-            return Poll::Ready(match (ended, left) {
-                (Ended::Finished, Some(left)) => Joined::Finished(left),
-                (Ended::Panicked, Some(left)) => Joined::Panicked(left),
-                _ => Joined::Cancelled,
-            });
-        }
-        let old = task.joiner.replace(fresh);
-        drop(tasks);
-        old.into_iter().for_each(drop_contained);
-        Poll::Pending
-    }
-
-    /// Nobody will join the task. What it has left, and the waker of whoever waited, are the caller's to drop.
-    #[must_use]
-    pub(crate) fn detach(&self, task_key: TaskKey) -> (Option<Task>, Option<Waker>) {
-        let mut tasks = self.tasks.borrow_mut();
-        match find(&mut tasks, task_key) {
-            Some((key, task)) if task.ended.is_some() && !self.closing.get() => {
-                (tasks.remove(key), None)
-            }
-            Some((_, task)) => {
-                task.detached = true;
-                (None, task.joiner.take())
-            }
-            None => (None, None),
-        }
-    }
-
-    /// The future will be dropped when the task's turn comes, never here.
-    pub(crate) fn abort(&self, task_key: TaskKey) {
-        let mut tasks = self.tasks.borrow_mut();
-        if let Some((_, task)) = find(&mut tasks, task_key).filter(|(_, task)| task.ended.is_none())
-        {
-            task.aborted = true;
-            current::schedule(task.number.to_bits());
-        }
-    }
-
-    /// The id of the task whose waker is `number`.
-    pub(crate) fn id_of(&self, number: Number) -> Option<u64> {
-        match self.tasks.borrow_mut().entry_mut(number.index()) {
-            Some((_, task)) if task.number == number => Some(task.id),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn has_ended(&self, task_key: TaskKey) -> bool {
-        let mut tasks = self.tasks.borrow_mut();
-        find(&mut tasks, task_key).is_none_or(|(_, task)| task.ended.is_some())
-    }
-
-    /// Drops every task, and those that their destructors spawn, until none is left.
-    pub(crate) fn clear(&self) {
-        self.closing.set(true);
-        loop {
-            let burst: Vec<Key> = self.tasks.borrow().iter().map(|(key, _)| key).collect();
-            if burst.is_empty() {
-                return;
-            }
-            for key in burst {
-                let Some(task) = self.tasks.borrow_mut().remove(key) else {
-                    continue;
-                };
-                current::forget(task.number.to_bits());
-                if task.ended.is_none() {
-                    self.alive.set(self.alive.get() - 1);
-                }
-                let Task { future, joiner, .. } = task;
-                contain(|| drop(future));
-                joiner.into_iter().for_each(wake_contained);
-            }
-        }
-    }
-
-    /// Gives back what a burst of tasks has left behind.
-    pub(crate) fn shrink(&self) {
-        if self.alive.get() == 0 {
-            current::shrink();
-        }
-    }
-
-    /// Shows every task that has not ended: its key, what is known of it, and whether it is queued.
-    pub(crate) fn for_each(&self, mut show: impl FnMut(&Task, Number, State)) {
-        for (_, task) in self.tasks.borrow().iter().filter(|(_, task)| task.ended.is_none()) {
-            let state = match &task.future {
-                None => State::Running,
-                Some(_) if current::is_queued(task.number.to_bits()) => State::Runnable,
-                Some(_) => State::Waiting,
-            };
-            show(task, task.number, state);
-        }
-    }
-}
-
-/// The task that a handle means, if it is still in the table.
-fn find(tasks: &mut Slab<Task>, key: TaskKey) -> Option<(Key, &mut Task)> {
-    tasks.entry_mut(key.index).filter(|(_, task)| task.id == key.id)
 }
 
 /// What a task is doing.
@@ -354,9 +123,246 @@ pub enum State {
     Waiting,
 }
 
-impl Task {
-    /// Who waits for this task to end.
-    pub(crate) fn joiner(&self) -> Option<Number> {
-        self.joiner.as_ref().and_then(Number::behind)
+impl Executor {
+    /// For a runtime that gives each poll a budget of `limit` operations.
+    pub(crate) const fn new(runtime: u32, limit: i32) -> Executor {
+        Executor {
+            runtime,
+            tasks: Slab::new(),
+            ready: Vec::new(),
+            head: 0,
+            is_root_woken: false,
+            limit,
+            clock: 0,
+            closing: false,
+            counts: Counts {
+                alive: 0,
+                spawned: 0,
+                panicked: 0,
+                polls: 0,
+                wakes: 0,
+                budget_yields: 0,
+            },
+        }
+    }
+
+    /// Puts a task in, ready to be polled.
+    #[inline]
+    pub(crate) fn spawn(&mut self, future: Spawned, about: About) -> TaskKey {
+        self.counts.spawned += 1;
+        self.counts.alive += 1;
+        let (runtime, index) = (self.runtime, self.tasks.next_key().index);
+        let id = (runtime as u64) << 48 | (self.counts.spawned & (u64::MAX >> 16));
+        let number = Number::of_task(runtime, index, id);
+        self.tasks.insert(Task {
+            id,
+            mark: !number,
+            future: Some(future),
+            ended: None,
+            joiner: None,
+            detached: false,
+            aborted: false,
+            polled: self.clock,
+            polls: 0,
+            about,
+        });
+        self.enqueue(number);
+        TaskKey { id, index, runtime }
+    }
+
+    /// A wake. For a task that has ended, or is queued already, nothing.
+    #[inline]
+    pub(crate) fn schedule(&mut self, number: Number) {
+        match self.tasks.at_mut(number.index()) {
+            Some(task) if task.mark == number => task.mark = !number,
+            // Its generation is not compared: a late wake costs a poll, which the contract allows.
+            None if number.is_root() => {
+                self.is_root_woken = true;
+                return;
+            }
+            _ => return,
+        }
+        self.counts.wakes += 1;
+        self.enqueue(number);
+    }
+
+    #[inline]
+    fn enqueue(&mut self, number: Number) {
+        if self.ready.len() == self.ready.capacity() {
+            return self.grow(number);
+        }
+        self.ready.push(number);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, number: Number) {
+        self.ready.push(number);
+    }
+
+    /// How many entries the ready queue has; at least as many as tasks are ready.
+    #[inline]
+    pub(crate) fn ready(&self) -> usize {
+        self.ready.len() - self.head
+    }
+
+    /// Whether there is something to poll.
+    #[inline]
+    pub(crate) fn is_busy(&self) -> bool {
+        self.ready() > 0 || self.is_root_woken
+    }
+
+    /// Takes the first entry out of the ready queue, and the future of its task, if that has not ended
+    /// meanwhile. A wake from now on queues the task again, behind.
+    #[inline(always)] // Into the loop.
+    pub(crate) fn next(&mut self) -> Option<Next> {
+        let number = *self.ready.get(self.head)?;
+        self.head += 1;
+        let task = self.tasks.at_mut(number.index())?;
+        if task.mark != !number {
+            return None;
+        }
+        task.mark = number;
+        task.polled = self.clock;
+        task.polls += 1;
+        self.counts.polls += 1;
+        Some(Next { number, future: task.future.take()?, is_aborted: task.aborted })
+    }
+
+    /// The poll was `Pending`.
+    #[inline(always)]
+    pub(crate) fn put_back(&mut self, task: Next) {
+        let Some(slot) = self.tasks.at_mut(task.number.index()) else {
+            unreachable!("it has not ended")
+        };
+        // It is `None`, and to say so spares the code that would drop it.
+        mem::forget(slot.future.replace(task.future));
+    }
+
+    /// The turn is over: gives back the room of the entries that were taken out, now and then.
+    #[inline]
+    pub(crate) fn tidy(&mut self) {
+        if self.head == self.ready.len() {
+            self.ready.clear();
+            self.head = 0;
+        } else if self.head >= KEPT {
+            self.compact();
+        }
+    }
+
+    #[cold]
+    fn compact(&mut self) {
+        if self.head >= self.ready.len() / 2 {
+            self.ready.drain(..self.head);
+            self.head = 0;
+        }
+    }
+
+    /// The future is gone, and has left something, or nothing. From here on nobody can wake the task. Returns
+    /// who is to be woken.
+    #[inline]
+    pub(crate) fn end(&mut self, index: u32, left: Option<Spawned>, ended: Ended) -> Option<Waker> {
+        self.counts.alive -= 1;
+        self.counts.panicked += u64::from(ended == Ended::Panicked);
+        let Some(task) = self.tasks.at_mut(index) else { unreachable!("it has not ended") };
+        task.mark = Number::NONE;
+        mem::forget(mem::replace(&mut task.future, left)); // `None`, see `next`.
+        task.ended = Some(ended);
+        task.joiner.take()
+    }
+
+    /// Takes out a task that has ended, when nobody will ever join it.
+    #[inline]
+    pub(crate) fn take_detached(&mut self, index: u32) -> Option<Task> {
+        if self.tasks.at_mut(index)?.detached { self.tasks.remove_at(index) } else { None }
+    }
+
+    /// How the task has ended, if it has. A key of no task: cancelled.
+    #[inline(always)]
+    pub(crate) fn ended(&mut self, key: TaskKey) -> Option<Ended> {
+        self.find(key).map_or(Some(Ended::Cancelled), |task| task.ended)
+    }
+
+    /// The task's end will wake `waker`, in whose place the one that was kept before comes out.
+    #[inline(always)]
+    pub(crate) fn wait_for(&mut self, key: TaskKey, waker: Waker) -> Option<Waker> {
+        match self.find(key) {
+            Some(task) => task.joiner.replace(waker),
+            None => Some(waker),
+        }
+    }
+
+    /// What the ended task has left, which leaves the table with it.
+    pub(crate) fn take_left(&mut self, key: TaskKey) -> Option<Spawned> {
+        let left = self.find(key)?.future.take();
+        // Only the future is the user's, and it is out.
+        self.tasks.discard_at(key.index);
+        left
+    }
+
+    /// Nobody will join the task. What comes out is user's code when it is dropped: the waker of whoever waited
+    /// for it, and a task that has ended, with what it has left.
+    #[must_use]
+    pub(crate) fn detach(&mut self, key: TaskKey) -> (Option<Waker>, Option<Task>) {
+        let Some(task) = self.find(key) else { return (None, None) };
+        task.detached = true;
+        let joiner = task.joiner.take();
+        let out = task.ended.is_some() && !self.closing;
+        (joiner, if out { self.tasks.remove_at(key.index) } else { None })
+    }
+
+    /// The future will be dropped when the task's turn comes, never here.
+    pub(crate) fn abort(&mut self, key: TaskKey) {
+        if let Some(task) = self.find(key) {
+            task.aborted = true;
+            self.schedule(Number::of_task(key.runtime, key.index, key.id));
+        }
+    }
+
+    /// The id of the task whose waker is `number`.
+    pub(crate) fn id_of(&mut self, number: Number) -> Option<u64> {
+        let task = self.tasks.at_mut(number.index())?;
+        [number, !number].contains(&task.mark).then_some(task.id)
+    }
+
+    /// The runtime ends: where there are tasks now, to be taken out one by one.
+    pub(crate) fn close(&mut self) -> Vec<u32> {
+        self.closing = true;
+        self.tasks.iter().map(|(key, _)| key.index).collect()
+    }
+
+    pub(crate) fn take_out(&mut self, index: u32) -> (Option<Waker>, Option<Task>) {
+        let Some(mut task) = self.tasks.remove_at(index) else { return (None, None) };
+        self.counts.alive -= u64::from(task.ended.is_none());
+        (task.joiner.take(), Some(task))
+    }
+
+    /// Gives back what a burst of tasks has left behind.
+    pub(crate) fn shrink(&mut self) {
+        if self.ready.is_empty() && self.ready.capacity() > KEPT && self.counts.alive == 0 {
+            self.ready = Vec::new();
+        }
+    }
+
+    /// Shows every task that has not ended: what is known of it, and what it is doing.
+    pub(crate) fn for_each(&self, mut show: impl FnMut(&Task, Number, State)) {
+        for (key, task) in self.tasks.iter().filter(|(_, task)| task.ended.is_none()) {
+            let number = Number::of_task(self.runtime, key.index, task.id);
+            let state = match &task.future {
+                None => State::Running,
+                Some(_) if task.mark == !number => State::Runnable,
+                Some(_) => State::Waiting,
+            };
+            show(task, number, state);
+        }
+    }
+
+    /// The task that a handle means, if it is still in the table.
+    #[inline]
+    fn find(&mut self, key: TaskKey) -> Option<&mut Task> {
+        self.tasks.at_mut(key.index).filter(|task| task.id == key.id)
     }
 }
+
+/// A queue that has known no more tasks than this keeps its room.
+const KEPT: usize = 64;

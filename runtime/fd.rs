@@ -7,6 +7,7 @@ use crate::current;
 use crate::home;
 use crate::interest::{Interest, Ready};
 use crate::source::{At, Direction, Read, Source, Ticket, Write};
+use crate::waker::mailbox_of;
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
@@ -14,6 +15,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::thread;
 
 /// Something with a descriptor, registered with the reactor of the runtime it was made in.
 pub(crate) struct Registered<T> {
@@ -25,8 +27,19 @@ pub(crate) struct Registered<T> {
 struct Registration(Arc<Source>);
 
 impl Drop for Registration {
+    /// Takes the descriptor out again, before it is closed.
     fn drop(&mut self) {
-        home::deregister(&self.0);
+        let source = &self.0;
+        if let Some(parts) = home::on_this_thread(source.runtime()) {
+            return parts.reactor.deregister(source);
+        }
+        // From elsewhere: out of the kernel's table at once, since the number may soon be another's; out of
+        // ours by letter.
+        if let Some(mailbox) = mailbox_of(source.runtime()) {
+            mailbox.deregister(source.fd());
+        }
+        let key = source.key();
+        home::at_home(source.runtime(), move |parts| parts.reactor.forget(key));
     }
 }
 
@@ -34,7 +47,8 @@ impl<T: AsFd> Registered<T> {
     /// # Errors
     /// Outside a runtime; or what `epoll_ctl` says, such as a descriptor registered already.
     pub(crate) fn new(io: T) -> io::Result<Registered<T>> {
-        let source = home::register(io.as_fd().as_raw_fd())?;
+        let Some(parts) = home::current_parts() else { return Err(outside()) };
+        let source = parts.reactor.register(io.as_fd().as_raw_fd())?;
         Ok(Registered { registration: Registration(source), io })
     }
 
@@ -57,7 +71,7 @@ impl<T> Registered<T> {
         if source.runtime() == current::runtime() {
             Ok(source)
         } else {
-            Err(home::not_home(source.runtime()))
+            Err(not_home(source.runtime()))
         }
     }
 
@@ -285,5 +299,34 @@ impl<T, R> Future for Readiness<'_, T, R> {
             source.wait::<Write>(&mut write.ticket, cx.waker(), write.at);
         }
         Poll::Pending
+    }
+}
+
+/// Whether a socket can be made here.
+pub(crate) fn check() -> io::Result<()> {
+    if current::runtime() == 0 { Err(outside()) } else { Ok(()) }
+}
+
+fn outside() -> io::Error {
+    io::Error::other(
+        "no runtime on this thread: make and use sockets inside `waken::block_on(async { … })`, or under `Runtime::enter`",
+    )
+}
+
+/// Why a socket of the runtime `id` cannot be used here.
+#[cold]
+fn not_home(id: u32) -> io::Error {
+    current::spend();
+    match mailbox_of(id) {
+        None => io::Error::other(
+            "the runtime of this socket has ended: take the socket out with `into_std` before that, and make it anew in another runtime",
+        ),
+        Some(mailbox) if mailbox.home() != thread::current().id() => io::Error::other(
+            "this socket belongs to a runtime on another thread: use it there, or move it as `std::net` socket with `into_std`",
+        ),
+        Some(_) if current::runtime() == 0 => outside(),
+        Some(_) => io::Error::other(
+            "this socket belongs to another runtime of this thread: use it inside that one's `block_on`",
+        ),
     }
 }

@@ -11,6 +11,7 @@
 //!                                     box is emptied
 //! ```
 
+use crate::number::Number;
 use crate::sys::{self, Epoll, EventFd};
 use std::collections::HashSet;
 use std::io;
@@ -30,9 +31,9 @@ pub(crate) type Job = Box<dyn FnOnce() + Send>;
 #[derive(Default)]
 pub(crate) struct Letters {
     /// Each number once, however often it was woken: the box is never longer than the list of tasks.
-    pub(crate) wakes: Vec<u64>,
+    pub(crate) wakes: Vec<Number>,
     pub(crate) jobs: Vec<Job>,
-    posted: HashSet<u64>,
+    posted: HashSet<Number>,
     closed: bool,
 }
 
@@ -74,7 +75,7 @@ impl Mailbox {
     // ---- any thread ---------------------------------------------------------------------------
 
     /// Puts in a wake, unless the same one is there already or the runtime has ended.
-    pub(crate) fn wake(&self, number: u64) {
+    pub(crate) fn wake(&self, number: Number) {
         // In a forked child, box and eventfd are the parent's: its loop is not ours to wake.
         if self.process != sys::process() {
             return;

@@ -81,14 +81,13 @@ impl Reactor {
     /// Begins to watch `fd`. On an error nothing is left behind.
     pub(crate) fn register(&self, fd: RawFd) -> io::Result<Arc<Source>> {
         let sources = &mut self.watched.borrow_mut().sources;
-        let key = sources.insert_with(|key| Arc::new(Source::new(self.runtime, key, fd)));
+        let key = sources.next_key();
         self.ctls.set(self.ctls.get() + 1);
-        if let Err(error) = self.epoll.add(fd, key.to_bits()) {
-            sources.remove(key);
-            return Err(error);
-        }
+        self.epoll.add(fd, key.to_bits())?;
+        let source = Arc::new(Source::new(self.runtime, key, fd));
+        sources.insert(source.clone());
         self.alive.set(sources.len());
-        Ok(sources.get(key).expect("it was just inserted").clone())
+        Ok(source)
     }
 
     /// Stops watching, before the descriptor is closed or given away.

@@ -11,20 +11,23 @@ mod inspect;
 mod remote;
 
 pub use builder::Builder;
-pub use inspect::Metrics;
-pub use remote::{Remote, RemoteError, RemoteJoinHandle};
+pub use inspect::{Metrics, metrics, tasks};
+pub use remote::{Remote, RemoteError, RemoteJoinHandle, remote};
 
 use crate::current;
-use crate::executor::{About, HELD_ACROSS_AWAIT};
-use crate::home::{self, Entered, Parts, expect_current};
+use crate::executor::About;
+use crate::home::{self, Entered, Parts};
 use crate::mailbox::Letters;
+use crate::number::Number;
+use crate::run::{self, HELD_ACROSS_AWAIT};
+use crate::spawned::contain;
 use crate::sys;
-use crate::task::{JoinHandle, TaskInfo};
-use crate::waker::{self, Number, contain, wake_contained};
+use crate::task::{self, JoinHandle};
+use crate::waker::{self, wake_contained};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 use std::panic::Location;
 use std::pin::pin;
 use std::rc::Rc;
@@ -86,8 +89,8 @@ impl Runtime {
         let mut cx = Context::from_waker(&waker);
         number.wake();
         loop {
-            if current::take_root() {
-                current::begin_poll(number.to_bits());
+            if current::executor(|executor| mem::take(&mut executor.is_root_woken)) {
+                current::begin_poll(number);
                 let polled = root.as_mut().poll(&mut cx);
                 current::end_poll();
                 assert!(current::runtime() == parts.id, "{HELD_ACROSS_AWAIT}");
@@ -108,12 +111,7 @@ impl Runtime {
         F::Output: 'static,
     {
         let _current = self.parts.enter();
-        JoinHandle::new(self.parts.spawn(future, About::of::<F>(None, Location::caller())))
-    }
-
-    /// A handle for other threads: it can spawn here, and wake this runtime.
-    pub fn remote(&self) -> Remote {
-        Remote::new(self.parts.mailbox.clone(), self.parts.id)
+        task::spawn("Runtime::spawn", future, About::of::<F>(None, Location::caller()))
     }
 
     /// Makes this the thread's current runtime, without running it: sockets can be made and tasks spawned.
@@ -138,26 +136,6 @@ impl Runtime {
         );
         EnterGuard { _entered: self.parts.enter(), of: PhantomData }
     }
-
-    /// What this runtime has done so far, and what it holds.
-    pub fn metrics(&self) -> Metrics {
-        let _current = self.parts.enter();
-        self.parts.metrics()
-    }
-
-    /// Every task that has not ended, with what it waits for: the *wait graph*. The future given to `block_on` is
-    /// no task, and not among them.
-    ///
-    /// ```
-    /// let runtime = waken::Runtime::new()?;
-    /// runtime.spawn(std::future::pending::<()>());
-    /// assert!(runtime.tasks()[0].to_string().starts_with("task 1 "));
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn tasks(&self) -> Vec<TaskInfo> {
-        let _current = self.parts.enter();
-        self.parts.tasks()
-    }
 }
 
 impl Parts {
@@ -165,12 +143,25 @@ impl Parts {
     /// compiled anew for every future.
     fn turn_until_root_is_woken(&self) {
         loop {
-            let are_ready = self.executor.run_ready(self.polls_per_turn, self.now.get());
-            self.park(are_ready || current::is_root_woken());
-            if current::is_root_woken() {
+            let busy = run::run_ready(self.id, self.polls_per_turn);
+            self.turns.set(self.turns.get() + 1);
+            if !busy || self.may_have_news() {
+                self.park(busy);
+            }
+            if is_root_woken() {
                 return;
             }
         }
+    }
+
+    /// Whether anybody outside could make a task ready: a source, a timer, a letter. So tasks that only wake each
+    /// other cost no call, but for the clock by which `tasks` tells ages, now and then.
+    #[inline]
+    fn may_have_news(&self) -> bool {
+        self.reactor.sources() > 0
+            || self.timers.alive() > 0
+            || self.mailbox.has_letters()
+            || self.turns.get() % 64 == 0
     }
 
     /// Asks the kernel and the clock, and wakes whom they name. Sleeps unless something is ready (`busy`).
@@ -180,9 +171,8 @@ impl Parts {
             self.process == sys::process(),
             "a runtime goes on in the parent of a fork: leave the child by `exec` or `_exit`"
         );
-        self.turns.set(self.turns.get() + 1);
         if !busy {
-            self.executor.shrink();
+            current::executor(|executor| executor.shrink());
             let left = self.timers.next().map(until);
             // From here on a letter wakes us; one that has come already keeps us awake.
             if left == Some(Duration::ZERO) || self.mailbox.park() {
@@ -193,12 +183,6 @@ impl Parts {
             }
         } else if self.reactor.sources() > 0 {
             self.reactor.wait_at_most(Duration::ZERO);
-        } else if !self.mailbox.has_letters() && self.timers.alive() == 0 {
-            // Nobody could have news: no source, no letter, no timer. Tasks that only wake each other cost
-            // no call, but for the clock by which `tasks` tells ages, now and then.
-            if self.turns.get() % 64 != 0 {
-                return;
-            }
         }
         if let Some(letters) = self.mailbox.take() {
             deliver(letters);
@@ -206,8 +190,12 @@ impl Parts {
         if self.timers.alive() > 0 {
             self.timers.fire(Instant::now());
         }
-        self.now.set(sys::coarse_clock());
+        current::executor(|executor| executor.clock = sys::coarse_clock());
     }
+}
+
+fn is_root_woken() -> bool {
+    current::executor(|executor| executor.is_root_woken)
 }
 
 fn until(deadline: Instant) -> Duration {
@@ -215,7 +203,7 @@ fn until(deadline: Instant) -> Duration {
 }
 
 fn deliver(letters: Letters) {
-    letters.wakes.into_iter().for_each(|number| Number::from_bits(number).wake());
+    letters.wakes.into_iter().for_each(Number::wake);
     letters.jobs.into_iter().for_each(contain);
 }
 
@@ -226,23 +214,24 @@ impl Drop for Runtime {
         let parts = &self.parts;
         // The tasks go first, while everything they own can still be deregistered. A foreign waker that is
         // dropped with a timer or a source may spawn once more, so the tasks are asked again at the end.
-        parts.executor.clear();
+        run::drop_all();
         waker::unregister(parts.id);
         // One by one: a second panic while the first one unwinds would end the process.
         parts.mailbox.close().jobs.into_iter().for_each(|job| contain(|| drop(job)));
         parts.timers.clear().into_iter().for_each(wake_contained);
         drop(parts.reactor.clear());
-        parts.executor.clear();
-        home::leave(parts);
+        run::drop_all();
+        home::leave(parts.id);
     }
 }
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Parts { id, executor, reactor, timers, .. } = &*self.parts;
+        let Parts { id, reactor, timers, .. } = &*self.parts;
+        let tasks = self.metrics().tasks_alive;
         f.debug_struct("Runtime")
             .field("id", id)
-            .field("tasks", &executor.alive())
+            .field("tasks", &tasks)
             .field("sources", &reactor.sources())
             .field("timers", &timers.alive())
             .finish()
@@ -324,48 +313,5 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    JoinHandle::new(expect_current("spawn").spawn(future, About::of::<F>(None, Location::caller())))
-}
-
-/// What every task of the current runtime waits for. See [`Runtime::tasks`].
-///
-/// # Panics
-/// Outside of a runtime.
-///
-/// ```
-/// waken::block_on(async {
-///     waken::spawn(std::future::pending::<()>());
-///     assert_eq!(waken::runtime::tasks().len(), 1);
-/// });
-/// ```
-#[track_caller]
-pub fn tasks() -> Vec<TaskInfo> {
-    expect_current("runtime::tasks").tasks()
-}
-
-/// What the current runtime has done so far. See [`Runtime::metrics`].
-///
-/// # Panics
-/// Outside of a runtime.
-#[track_caller]
-pub fn metrics() -> Metrics {
-    expect_current("runtime::metrics").metrics()
-}
-
-/// A handle to the current runtime, for other threads. See [`Runtime::remote`].
-///
-/// # Panics
-/// Outside of a runtime.
-///
-/// ```
-/// waken::block_on(async {
-///     let remote = waken::runtime::remote();
-///     let thread = std::thread::spawn(move || remote.spawn(|| async { 7 }));
-///     assert_eq!(thread.join().unwrap().unwrap().await.unwrap(), 7);
-/// });
-/// ```
-#[track_caller]
-pub fn remote() -> Remote {
-    let parts = expect_current("runtime::remote");
-    Remote::new(parts.mailbox.clone(), parts.id)
+    task::spawn("spawn", future, About::of::<F>(None, Location::caller()))
 }

@@ -7,6 +7,8 @@
 //! The stamp counts insertions into the whole table, so a key that has gone stale fits nothing that
 //! came later, until 2^32 insertions have passed *and* the same entry is hit.
 
+use std::mem;
+
 /// Where a value is, and which value it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
@@ -51,24 +53,34 @@ impl<T> Slab<T> {
         self.len
     }
 
-    /// Puts in what `make` returns when it is told its key.
+    /// The key that the next value will have.
+    #[inline]
+    pub(crate) fn next_key(&self) -> Key {
+        let index = if self.free != NONE { self.free } else { self.entries.len() as u32 };
+        Key { index, stamp: self.stamp.wrapping_add(1) }
+    }
+
+    /// Puts in a value.
     ///
     /// # Panics
     /// When 2^32 - 1 values are in the table.
-    pub(crate) fn insert_with(&mut self, make: impl FnOnce(Key) -> T) -> Key {
-        self.stamp = self.stamp.wrapping_add(1);
-        let index = if self.free != NONE { self.free } else { self.entries.len() as u32 };
-        assert!(index != NONE, "waken: more than 4 billion values in one table");
-        let key = Key { index, stamp: self.stamp };
-        let value = Some(make(key));
-        match self.entries.get_mut(index as usize) {
+    #[inline]
+    pub(crate) fn insert(&mut self, value: T) -> Key {
+        let key = self.next_key();
+        assert!(key.index != NONE, "waken: more than 4 billion values in one table");
+        self.stamp = key.stamp;
+        self.len += 1;
+        match self.entries.get_mut(key.index as usize) {
             Some(entry) => {
                 self.free = entry.next_free;
-                *entry = Entry { stamp: key.stamp, next_free: NONE, value };
+                entry.stamp = key.stamp;
+                // It is `None`, and to say so spares the code that would drop it.
+                mem::forget(entry.value.replace(value));
             }
-            None => self.entries.push(Entry { stamp: key.stamp, next_free: NONE, value }),
+            None => {
+                self.entries.push(Entry { stamp: key.stamp, next_free: NONE, value: Some(value) })
+            }
         }
-        self.len += 1;
         key
     }
 
@@ -88,27 +100,29 @@ impl<T> Slab<T> {
         }
     }
 
-    /// Whatever is at `index` now, with its key.
+    /// Whatever is at `index` now.
     #[inline]
-    pub(crate) fn entry_mut(&mut self, index: u32) -> Option<(Key, &mut T)> {
-        let entry = self.entries.get_mut(index as usize)?;
-        let key = Key { index, stamp: entry.stamp };
-        Some((key, entry.value.as_mut()?))
+    pub(crate) fn at_mut(&mut self, index: u32) -> Option<&mut T> {
+        self.entries.get_mut(index as usize)?.value.as_mut()
     }
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
-        let entry = self.entries.get_mut(key.index as usize)?;
-        let value = entry.value.take_if(|_| entry.stamp == key.stamp)?;
-        self.vacate(key.index);
+        self.get_mut(key)?;
+        self.remove_at(key.index)
+    }
+
+    pub(crate) fn remove_at(&mut self, index: u32) -> Option<T> {
+        let value = self.entries.get_mut(index as usize)?.value.take()?;
+        self.vacate(index);
         Some(value)
     }
 
-    /// `remove`, for what need not be moved out first.
-    pub(crate) fn discard(&mut self, key: Key) {
-        if let Some(entry) = self.entries.get_mut(key.index as usize) {
-            if entry.stamp == key.stamp && entry.value.is_some() {
-                entry.value = None;
-                self.vacate(key.index);
+    /// `remove_at`, for what need not be moved out first.
+    pub(crate) fn discard_at(&mut self, index: u32) {
+        if let Some(value) = self.entries.get_mut(index as usize).map(|entry| &mut entry.value) {
+            if value.is_some() {
+                *value = None;
+                self.vacate(index);
             }
         }
     }

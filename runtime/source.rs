@@ -8,9 +8,10 @@
 //! No edge can slip between a call that returns `WouldBlock` and the waiter that is then stored: edges
 //! are read in `Reactor::wait` alone, on this thread, and this thread is here.
 
+use crate::number::Number;
 use crate::slab::Key;
 use crate::sys::{AtomicLocation, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP};
-use crate::waker::{Number, drop_contained};
+use crate::waker::drop_contained;
 use std::os::fd::RawFd;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};

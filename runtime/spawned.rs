@@ -4,10 +4,10 @@
 //! Running(future) ──Ready──► Finished(Some(output)) ──joined──► Finished(None)
 //! ```
 
-use crate::waker::contain;
 use pin_project_lite::pin_project;
 use std::any::Any;
-use std::mem::needs_drop;
+use std::mem::{self, needs_drop};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -78,5 +78,16 @@ impl Erased for Panicked {
 
     fn output(self: Pin<&mut Self>) -> Option<&mut dyn Any> {
         Some(&mut self.get_mut().0)
+    }
+}
+
+/// Runs code of the user's for which nobody waits: a destructor, a foreign waker. The panic hook
+/// has printed the panic; here it ends. A payload that panics in its own destructor is leaked.
+pub(crate) fn contain(code: impl FnOnce()) {
+    let Err(payload) = catch_unwind(AssertUnwindSafe(code)) else {
+        return;
+    };
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        mem::forget(second);
     }
 }

@@ -15,9 +15,11 @@ pub use info::{Id, TaskInfo, Wait, WaitOn};
 pub use set::JoinSet;
 
 use crate::current;
-use crate::executor::{About, Joined, TaskKey};
-use crate::home::{at_home, current_parts, expect_current, on_this_thread};
-use crate::waker::{Number, drop_contained, mailbox_of};
+use crate::executor::{About, Ended, TaskKey};
+use crate::home::{at_home, panic_outside, under};
+use crate::run;
+use crate::spawned::erase;
+use crate::waker::{drop_contained, mailbox_of};
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
@@ -121,24 +123,24 @@ impl<T> JoinHandle<T> {
     fn poll_output(&mut self, cx: &Context<'_>) -> Poll<Result<T, JoinError>> {
         assert!(!self.joined, "a `JoinHandle` was polled again after it was ready");
         let id = self.key.id;
-        let joined = match current_parts() {
-            Some(parts) if parts.id == self.key.runtime => {
-                ready!(parts.executor.poll_join(self.key, cx))
-            }
-            _ => ended_or_panic(self.key, "a `JoinHandle` was awaited"),
-        };
+        if current::runtime() != self.key.runtime {
+            ended_or_panic(self.key, "a `JoinHandle` was awaited");
+            self.joined = true;
+            return Poll::Ready(Err(JoinError::cancelled(id)));
+        }
+        let (ended, mut left) = ready!(run::poll_join(self.key, cx));
         self.joined = true;
-        Poll::Ready(match joined {
-            Joined::Finished(mut task) => match task.as_mut().output().and_then(self.take) {
+        let left = left.as_mut().and_then(|left| left.as_mut().output());
+        Poll::Ready(match ended {
+            Ended::Finished => match left.and_then(self.take) {
                 Some(output) => Ok(output),
                 None => unreachable!("a finished task holds its output until it is joined"),
             },
-            Joined::Panicked(mut task) => {
-                let payload =
-                    task.as_mut().output().and_then(|left| left.downcast_mut::<Payload>()?.take());
+            Ended::Panicked => {
+                let payload = left.and_then(|left| left.downcast_mut::<Payload>()?.take());
                 Err(JoinError::panicked(id, payload.unwrap_or_else(|| Box::new(()))))
             }
-            Joined::Cancelled => Err(JoinError::cancelled(id)),
+            Ended::Cancelled => Err(JoinError::cancelled(id)),
         })
     }
 }
@@ -159,30 +161,18 @@ impl<T> Future for JoinHandle<T> {
 
 /// A handle that is not used under its own runtime: the task has ended with that, or this is a mistake.
 #[cold]
-fn ended_or_panic(key: TaskKey, what: &str) -> Joined {
+fn ended_or_panic(key: TaskKey, what: &str) {
     assert!(
         mailbox_of(key.runtime).is_none(),
         "{what} under another runtime than the task's own, or on another thread: \
          await it inside the `block_on` that runs the task, or spawn with `Runtime::remote`"
     );
-    Joined::Cancelled
 }
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        if self.joined {
-            return;
-        }
-        let key = self.key;
-        match on_this_thread(key.runtime) {
-            Some(parts) => {
-                let (left, joiner) = parts.executor.detach(key);
-                drop(parts);
-                joiner.into_iter().for_each(drop_contained);
-                // An output is dropped here, in the caller's own `drop`, and so is a panic in that.
-                drop(left);
-            }
-            None => at_home(key.runtime, move |parts| drop(parts.executor.detach(key))),
+        if !self.joined {
+            detach(self.key);
         }
     }
 }
@@ -193,19 +183,45 @@ impl<T> fmt::Debug for JoinHandle<T> {
     }
 }
 
+/// Makes a task of the current runtime. `what` was called.
+#[inline]
+#[track_caller]
+pub(crate) fn spawn<F>(what: &str, future: F, about: About) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    if current::runtime() == 0 {
+        panic_outside(what);
+    }
+    let future = erase(future);
+    JoinHandle::new(current::executor(|executor| executor.spawn(future, about)))
+}
+
+/// Nobody will join the task.
+fn detach(key: TaskKey) {
+    let detach = move || current::executor(|executor| executor.detach(key));
+    match under(key.runtime, detach) {
+        Some((joiner, task)) => {
+            joiner.into_iter().for_each(drop_contained);
+            // An output is dropped here, in the caller's own `drop`, and so is a panic in that.
+            drop(task);
+        }
+        None => at_home(key.runtime, move |_| drop(detach())),
+    }
+}
+
 fn abort(key: TaskKey) {
-    at_home(key.runtime, move |parts| parts.executor.abort(key));
+    at_home(key.runtime, move |_| current::executor(|executor| executor.abort(key)));
 }
 
 #[track_caller]
 fn has_ended(key: TaskKey) -> bool {
-    match on_this_thread(key.runtime) {
-        Some(parts) => parts.executor.has_ended(key),
-        None => {
-            ended_or_panic(key, "`is_finished` was asked");
-            true
-        }
-    }
+    let here = under(key.runtime, || current::executor(|executor| executor.ended(key).is_some()));
+    here.unwrap_or_else(|| {
+        ended_or_panic(key, "`is_finished` was asked");
+        true
+    })
 }
 
 /// Lets the other tasks that are ready, and I/O and timers that are due, go first.
@@ -291,8 +307,7 @@ impl Builder {
         F: Future + 'static,
         F::Output: 'static,
     {
-        let about = About::of::<F>(self.name, Location::caller());
-        JoinHandle::new(expect_current("task::Builder::spawn").spawn(future, about))
+        spawn("task::Builder::spawn", future, About::of::<F>(self.name, Location::caller()))
     }
 }
 
@@ -319,6 +334,5 @@ pub fn id() -> Id {
 
 /// The id of the task that is running, if one is.
 pub fn try_id() -> Option<Id> {
-    let number = Number::from_bits(current::number());
-    current_parts()?.executor.id_of(number).map(Id::from_bits)
+    current::executor(|executor| executor.id_of(current::number())).map(Id::from_bits)
 }

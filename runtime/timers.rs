@@ -9,8 +9,9 @@
 //! are swept. A timer that is moved to a *later* time, which is what an idle timeout does at every
 //! request, writes its slot and nothing else: when the old entry comes up, the timer is entered anew.
 
+use crate::number::Number;
 use crate::slab::{Key, Slab};
-use crate::waker::{Number, drop_contained, wake_contained};
+use crate::waker::{drop_contained, wake_contained};
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -76,7 +77,7 @@ impl Timers {
         let mut inner = self.inner.borrow_mut();
         inner.order += 1;
         let order = inner.order;
-        let key = inner.slots.insert_with(|_| Timer { deadline, order, entry: order, waker, at });
+        let key = inner.slots.insert(Timer { deadline, order, entry: order, waker, at });
         inner.heap.push(Reverse(Entry { deadline, order, index: key.index }));
         self.alive.set(inner.slots.len());
         key
@@ -139,11 +140,7 @@ impl Timers {
             let Some(Reverse(entry)) = inner.heap.pop() else {
                 break;
             };
-            let Some((key, _)) = inner.slots.entry_mut(entry.index) else {
-                break;
-            };
-            let timer = inner.slots.remove(key);
-            due.extend(timer.map(|timer| timer.waker));
+            due.extend(inner.slots.remove_at(entry.index).map(|timer| timer.waker));
             inner.fired += 1;
         }
         self.alive.set(inner.slots.len());
@@ -184,11 +181,11 @@ impl Inner {
     fn settle(&mut self) -> Option<Instant> {
         loop {
             let Reverse(top) = *self.heap.peek()?;
-            match self.slots.entry_mut(top.index) {
-                Some((_, timer)) if timer.entry == top.order && timer.deadline == top.deadline => {
+            match self.slots.at_mut(top.index) {
+                Some(timer) if timer.entry == top.order && timer.deadline == top.deadline => {
                     return Some(top.deadline);
                 }
-                Some((_, timer)) if timer.entry == top.order => {
+                Some(timer) if timer.entry == top.order => {
                     timer.entry = timer.order;
                     let moved =
                         Entry { deadline: timer.deadline, order: timer.order, index: top.index };
@@ -208,7 +205,7 @@ impl Inner {
         if self.stale > 64 && self.stale > self.slots.len() {
             let slots = &mut self.slots;
             self.heap.retain(|Reverse(entry)| {
-                slots.entry_mut(entry.index).is_some_and(|(_, timer)| timer.entry == entry.order)
+                slots.at_mut(entry.index).is_some_and(|timer| timer.entry == entry.order)
             });
             self.heap.shrink_to(2 * self.heap.len() + 128);
             self.stale = 0;

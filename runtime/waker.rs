@@ -1,71 +1,36 @@
-//! A waker is a number. The packing, the vtable behind it, and the way a number goes home.
+//! What a number does when it is woken: the vtable behind our wakers, and the way home.
 //!
-//! ```text
-//!  63         48 47         32 31                     0
-//! ┌─────────────┬─────────────┬────────────────────────┐
-//! │   runtime   │ generation  │       task index       │   = Waker::data
-//! └─────────────┴─────────────┴────────────────────────┘
-//! ```
-//!
-//! Nothing is behind the number: a clone copies it, a drop does nothing, nobody can keep a task
-//! alive by it or reach into one. A wake on the runtime's own thread is a flag and a push; from
-//! anywhere else it is a letter. The generation is the low half of the slab's stamp, which counts all
-//! tasks. So a *late* wake, of a task that has ended, can be taken for another's: when that has the same
-//! index and was spawned a multiple of 65,536 tasks later. It costs a poll too many, which the contract allows.
+//! Nothing is behind a number: a clone copies it, a drop does nothing, nobody can keep a task
+//! alive by it or reach into one. A wake on the runtime's own thread is a mark and a push; from
+//! anywhere else it is a letter.
 
-use crate::current::{self, ROOT};
+use crate::current;
 use crate::mailbox::Mailbox;
+use crate::number::Number;
+use crate::spawned::contain;
 use crate::sys::{self, NumberTable, WakeNumber};
 use std::collections::BTreeMap;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::mem;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::Waker;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Number(u64);
-
 impl Number {
-    /// Of the runtime's serial the low 16 bits have room here.
-    pub(crate) fn of_task(runtime: u32, index: u32, generation: u16) -> Number {
-        Number((runtime as u64) << 48 | (generation as u64) << 32 | index as u64)
-    }
-
-    pub(crate) fn of_root(runtime: u32) -> Number {
-        Number::of_task(runtime, ROOT, 0)
-    }
-
-    pub(crate) fn from_bits(bits: u64) -> Number {
-        Number(bits)
-    }
-
     /// The number behind `waker`, if it is one of ours.
     #[inline]
     pub(crate) fn behind(waker: &Waker) -> Option<Number> {
-        TABLE.number_of(waker).map(Number)
-    }
-
-    pub(crate) fn to_bits(self) -> u64 {
-        self.0
-    }
-
-    pub(crate) fn runtime(self) -> u16 {
-        (self.0 >> 48) as u16
-    }
-
-    pub(crate) fn index(self) -> u32 {
-        self.0 as u32
+        TABLE.number_of(waker).map(Number::from_bits)
     }
 
     pub(crate) fn waker(self) -> Waker {
-        sys::number_waker::<Task>(self.0)
+        sys::number_waker::<Task>(self.to_bits())
     }
 
     /// Makes the task ready: at once on its own thread, by letter from elsewhere.
     #[inline(always)]
     pub(crate) fn wake(self) {
         if self.runtime() == current::runtime() as u16 {
-            current::schedule(self.0);
+            current::executor(|executor| executor.schedule(self));
         } else {
             self.post();
         }
@@ -77,7 +42,7 @@ impl Number {
         let mailbox = registry.mailboxes.get(&self.runtime()).map(|(_, mailbox)| mailbox.clone());
         drop(registry);
         if let Some(mailbox) = mailbox {
-            mailbox.wake(self.0);
+            mailbox.wake(self);
         }
     }
 }
@@ -94,37 +59,41 @@ impl WakeNumber for Task {
     }
 
     fn wake(number: u64) {
-        Number(number).wake();
+        Number::from_bits(number).wake();
     }
+}
+
+/// `Waker::clone`, without a call where it is one of ours.
+#[inline]
+pub(crate) fn clone(waker: &Waker) -> Waker {
+    Number::behind(waker).map_or_else(|| waker.clone(), Number::waker)
 }
 
 /// Wakes somebody's waker. A foreign one may panic; the others of its batch must not suffer.
+#[inline]
 pub(crate) fn wake_contained(waker: Waker) {
     match Number::behind(&waker) {
-        Some(number) => number.wake(),
-        None => {
-            // Apart, since a second panic while the first one unwinds would end the process.
-            contain(|| waker.wake_by_ref());
-            contain(|| drop(waker));
+        Some(number) => {
+            mem::forget(waker); // A number, as it says, so there is nothing to drop.
+            number.wake();
         }
+        None => wake_foreign(waker),
     }
+}
+
+#[cold]
+fn wake_foreign(waker: Waker) {
+    // Apart, since a second panic while the first one unwinds would end the process.
+    contain(|| waker.wake_by_ref());
+    contain(|| drop(waker));
 }
 
 /// Drops a waker that was kept for somebody. Its panic is nobody's business here.
+#[inline]
 pub(crate) fn drop_contained(waker: Waker) {
-    if Number::behind(&waker).is_none() {
-        contain(|| drop(waker));
-    }
-}
-
-/// Runs code of the user's for which nobody waits: a destructor, a foreign waker. The panic hook
-/// has printed the panic; here it ends. A payload that panics in its own destructor is leaked.
-pub(crate) fn contain(code: impl FnOnce()) {
-    let Err(payload) = catch_unwind(AssertUnwindSafe(code)) else {
-        return;
-    };
-    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        std::mem::forget(second);
+    match Number::behind(&waker) {
+        Some(_) => mem::forget(waker),
+        None => contain(|| drop(waker)),
     }
 }
 

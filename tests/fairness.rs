@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
-use support::watched;
+use support::{cpu, watched};
 use waken::task::{consume_budget, yield_now};
 use waken::time::{interval, sleep, timeout};
 use waken::{AsyncTcpListener, AsyncTcpStream, Builder, JoinSet, Runtime, spawn};
@@ -167,6 +167,31 @@ fn polls_per_turn_bounds_a_turn() {
             let expected: Vec<usize> = (0..10).map(|n| n / most).collect();
             assert_eq!(*turns.borrow(), expected, "{most} a turn");
         }
+    });
+}
+
+#[test]
+fn a_short_turn_costs_the_same_however_many_tasks_are_ready() {
+    let cost = |tasks: u32| {
+        let runtime = Builder::new().polls_per_turn(1).build().unwrap();
+        for _ in 0..tasks {
+            drop(runtime.spawn(async {}));
+        }
+        let before = cpu();
+        runtime.block_on(async {
+            while runtime.metrics().tasks_alive > 0 {
+                yield_now().await;
+            }
+        });
+        (cpu() - before).as_nanos() as f64 / f64::from(tasks)
+    };
+    watched(60, || {
+        let (few, many) = (cost(20_000), cost(200_000));
+        // Ten times as many cost ten times as much each when a turn moves what is left.
+        assert!(
+            many < 4.0 * few,
+            "{few:.0} ns a turn with 20,000 tasks, {many:.0} ns with 200,000"
+        );
     });
 }
 

@@ -31,9 +31,8 @@ impl Builder {
         self
     }
 
-    /// Looks at the kernel and the clock again after `n` polls of tasks, at least 1 (what is left of the queue is
-    /// moved each time, so not too few where a hundred thousand are ready). By default only after all
-    /// tasks that were ready when the turn began.
+    /// Looks at the kernel and the clock again after `n` polls of tasks, at least 1. By default only after all tasks
+    /// that were ready when the turn began.
     pub fn polls_per_turn(mut self, n: usize) -> Builder {
         self.polls_per_turn = n.max(1);
         self

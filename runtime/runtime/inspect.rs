@@ -3,11 +3,13 @@
 //! No task knows what it waits for. But a waker says whose it is, and whatever a task can wait for keeps
 //! one: so the graph is found by asking every source, timer and task which numbers it holds.
 
+use super::Runtime;
 use crate::current;
-use crate::home::Parts;
+use crate::executor::Task;
+use crate::home::{Parts, expect_current};
+use crate::number::Number;
 use crate::sys;
 use crate::task::{Id, State, TaskInfo, Wait, WaitOn};
-use crate::waker::Number;
 use std::collections::HashMap;
 
 /// Counts since the runtime was made, and (`…_alive`) of what there is now. Always on: each is one addition.
@@ -53,19 +55,67 @@ pub struct Metrics {
     pub timers_fired: u64,
 }
 
+/// Its looks at itself.
+impl Runtime {
+    /// What this runtime has done so far, and what it holds.
+    pub fn metrics(&self) -> Metrics {
+        let _current = self.parts.enter();
+        self.parts.metrics()
+    }
+
+    /// Every task that has not ended, with what it waits for: the *wait graph*. The future given to `block_on` is
+    /// no task, and not among them.
+    ///
+    /// ```
+    /// let runtime = waken::Runtime::new()?;
+    /// runtime.spawn(std::future::pending::<()>());
+    /// assert!(runtime.tasks()[0].to_string().starts_with("task 1 "));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn tasks(&self) -> Vec<TaskInfo> {
+        let _current = self.parts.enter();
+        self.parts.tasks()
+    }
+}
+
+/// What every task of the current runtime waits for. See [`Runtime::tasks`].
+///
+/// # Panics
+/// Outside of a runtime.
+///
+/// ```
+/// waken::block_on(async {
+///     waken::spawn(std::future::pending::<()>());
+///     assert_eq!(waken::runtime::tasks().len(), 1);
+/// });
+/// ```
+#[track_caller]
+pub fn tasks() -> Vec<TaskInfo> {
+    expect_current("runtime::tasks").tasks()
+}
+
+/// What the current runtime has done so far. See [`Runtime::metrics`].
+///
+/// # Panics
+/// Outside of a runtime.
+#[track_caller]
+pub fn metrics() -> Metrics {
+    expect_current("runtime::metrics").metrics()
+}
+
 /// Of the current runtime.
 impl Parts {
-    pub(super) fn metrics(&self) -> Metrics {
-        let Parts { executor, reactor, timers, mailbox, turns, .. } = self;
-        let (wakes, budget_yields) = current::counts();
+    fn metrics(&self) -> Metrics {
+        let Parts { reactor, timers, mailbox, turns, .. } = self;
+        let tasks = current::executor(|executor| executor.counts);
         Metrics {
-            tasks_alive: executor.alive(),
-            tasks_spawned: executor.spawned.get(),
-            tasks_panicked: executor.panicked.get(),
-            polls: executor.polls.get(),
-            wakes,
+            tasks_alive: tasks.alive,
+            tasks_spawned: tasks.spawned,
+            tasks_panicked: tasks.panicked,
+            polls: tasks.polls,
+            wakes: tasks.wakes,
             remote_wakes: mailbox.remote_wakes(),
-            budget_yields,
+            budget_yields: tasks.budget_yields,
             turns: turns.get(),
             epoll_waits: reactor.waits.get(),
             epoll_events: reactor.seen.get(),
@@ -77,11 +127,11 @@ impl Parts {
         }
     }
 
-    pub(super) fn tasks(&self) -> Vec<TaskInfo> {
+    fn tasks(&self) -> Vec<TaskInfo> {
         let mut waits = self.waits();
         let mut tasks = Vec::new();
-        self.executor.for_each(|task, number, state| {
-            let mut waits_for = waits.remove(&number.to_bits()).unwrap_or_default();
+        let mut show = |task: &Task, number, state| {
+            let mut waits_for = waits.remove(&number).unwrap_or_default();
             if waits_for.is_empty() && state == State::Waiting {
                 // A channel, a lock, another thread: whoever will wake it is not ours.
                 waits_for.push(Wait { on: WaitOn::Other, at: None });
@@ -96,17 +146,18 @@ impl Parts {
                 idle: sys::coarse_age(task.polled),
                 waits_for,
             });
-        });
+        };
+        current::executor(|executor| executor.for_each(&mut show));
         tasks.sort_by_key(|task| task.id);
         tasks
     }
 
     /// By the number of the waker: what holds it.
-    fn waits(&self) -> HashMap<u64, Vec<Wait>> {
-        let mut waits: HashMap<u64, Vec<Wait>> = HashMap::new();
+    fn waits(&self) -> HashMap<Number, Vec<Wait>> {
+        let mut waits: HashMap<Number, Vec<Wait>> = HashMap::new();
         let mut add = |number: Option<Number>, on, at| {
             if let Some(number) = number {
-                waits.entry(number.to_bits()).or_default().push(Wait { on, at });
+                waits.entry(number).or_default().push(Wait { on, at });
             }
         };
         self.reactor.for_each(|source| {
@@ -116,8 +167,12 @@ impl Parts {
             });
         });
         self.timers.for_each(|number, deadline, at| add(number, WaitOn::Until(deadline), Some(at)));
-        self.executor
-            .for_each(|task, _, _| add(task.joiner(), WaitOn::Task(Id::from_bits(task.id)), None));
+        current::executor(|executor| {
+            executor.for_each(|task, _, _| {
+                let joiner = task.joiner.as_ref().and_then(Number::behind);
+                add(joiner, WaitOn::Task(Id::from_bits(task.id)), None);
+            });
+        });
         waits
     }
 }

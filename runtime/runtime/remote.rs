@@ -1,11 +1,13 @@
 //! The runtime, seen from other threads: a mailbox to post into, and a result to wait for.
 
+use super::Runtime;
 use crate::current;
 use crate::executor::About;
-use crate::home::expect_current;
+use crate::home::{Parts, expect_current};
 use crate::mailbox::Mailbox;
-use crate::task::{JoinError, JoinHandle};
-use crate::waker::{Number, drop_contained, wake_contained};
+use crate::number::Number;
+use crate::task::{self, JoinError};
+use crate::waker::{drop_contained, wake_contained};
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
@@ -33,9 +35,33 @@ pub struct Remote {
     root: Number,
 }
 
+impl Runtime {
+    /// A handle for other threads: it can spawn here, and wake this runtime.
+    pub fn remote(&self) -> Remote {
+        Remote::new(&self.parts)
+    }
+}
+
+/// A handle to the current runtime, for other threads. See [`Runtime::remote`].
+///
+/// # Panics
+/// Outside of a runtime.
+///
+/// ```
+/// waken::block_on(async {
+///     let remote = waken::runtime::remote();
+///     let thread = std::thread::spawn(move || remote.spawn(|| async { 7 }));
+///     assert_eq!(thread.join().unwrap().unwrap().await.unwrap(), 7);
+/// });
+/// ```
+#[track_caller]
+pub fn remote() -> Remote {
+    Remote::new(&expect_current("runtime::remote"))
+}
+
 impl Remote {
-    pub(super) fn new(mailbox: Arc<Mailbox>, runtime: u32) -> Remote {
-        Remote { mailbox, root: Number::of_root(runtime) }
+    fn new(parts: &Parts) -> Remote {
+        Remote { mailbox: parts.mailbox.clone(), root: Number::of_root(parts.id) }
     }
 
     /// Runs `make` on the runtime's thread, and spawns the future that it returns, which needs no `Send`.
@@ -55,13 +81,12 @@ impl Remote {
         let shared = Arc::new(Mutex::new(Outcome { kept: false, result: None, waker: None }));
         let promise = Promise(shared.clone());
         let job = move || {
-            let runtime = expect_current("Remote::spawn");
-            let about = About::of::<F>(None, at);
-            let task = JoinHandle::new(runtime.spawn(async move { make().await }, about));
+            let spawned = async move { make().await };
+            let task = task::spawn("Remote::spawn", spawned, About::of::<F>(None, at));
             // Its end is passed on by a task of its own, since whoever waits is elsewhere.
             let relay = async move { promise.keep(task.await) };
             let about = About::of::<Promise<F::Output>>(None, at);
-            drop(JoinHandle::<()>::new(runtime.spawn(relay, about)));
+            drop(task::spawn("Remote::spawn", relay, about));
         };
         match self.mailbox.post(Box::new(job)) {
             Ok(()) => Ok(RemoteJoinHandle { shared, mailbox: self.mailbox.clone(), joined: false }),
@@ -72,7 +97,7 @@ impl Remote {
     /// Makes a runtime that sleeps in `block_on` look up, and poll the future that it was given, but no task. Never
     /// blocks and never fails; after the runtime's end it does nothing.
     pub fn wake(&self) {
-        self.mailbox.wake(self.root.to_bits());
+        self.mailbox.wake(self.root);
     }
 }
 

@@ -4,7 +4,7 @@ use super::Id;
 use std::any::Any;
 use std::fmt;
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 /// A task has ended without output: it has panicked, or was cancelled.
 ///
@@ -16,32 +16,38 @@ use std::sync::Mutex;
 /// ```
 pub struct JoinError {
     id: u64,
+    /// Behind a box, since every join that ends well pays for the room of the other ones.
+    panic: Option<Box<Panic>>,
+}
+
+struct Panic {
     /// In a mutex, which nobody ever waits for: a payload is `Send`, and so the error is `Sync` too.
-    payload: Option<Mutex<Box<dyn Any + Send>>>,
+    payload: Mutex<Box<dyn Any + Send>>,
     message: Option<String>,
 }
 
 impl JoinError {
     pub(crate) fn cancelled(id: u64) -> JoinError {
-        JoinError { id, payload: None, message: None }
+        JoinError { id, panic: None }
     }
 
+    #[cold]
     pub(crate) fn panicked(id: u64, payload: Box<dyn Any + Send>) -> JoinError {
         let message = match payload.downcast_ref::<&'static str>() {
             Some(message) => Some(message.to_string()),
             None => payload.downcast_ref::<String>().cloned(),
         };
-        JoinError { id, payload: Some(Mutex::new(payload)), message }
+        JoinError { id, panic: Some(Box::new(Panic { payload: Mutex::new(payload), message })) }
     }
 
     /// It was aborted, or its runtime has ended.
     pub fn is_cancelled(&self) -> bool {
-        self.payload.is_none()
+        self.panic.is_none()
     }
 
     /// It has panicked.
     pub fn is_panic(&self) -> bool {
-        self.payload.is_some()
+        self.panic.is_some()
     }
 
     /// What it panicked with, to be passed on by [`std::panic::resume_unwind`].
@@ -61,12 +67,9 @@ impl JoinError {
     /// # Errors
     /// The error itself, when the task has not panicked.
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send + 'static>, JoinError> {
-        let JoinError { id, payload, message } = self;
-        match payload {
-            Some(payload) => {
-                Ok(payload.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
-            }
-            None => Err(JoinError { id, payload: None, message }),
+        match self.panic {
+            Some(panic) => Ok(panic.payload.into_inner().unwrap_or_else(PoisonError::into_inner)),
+            None => Err(self),
         }
     }
 
@@ -78,26 +81,26 @@ impl JoinError {
 
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.payload, &self.message) {
+        match &self.panic {
             // Spawned from elsewhere, and ended with its runtime before that was known here.
-            (None, _) if self.id == 0 => f.write_str("the task was cancelled"),
-            (None, _) => write!(f, "task {} was cancelled", self.id()),
-            (Some(_), Some(message)) => write!(f, "task {} panicked: {message}", self.id()),
-            (Some(_), None) => write!(f, "task {} panicked", self.id()),
+            None if self.id == 0 => f.write_str("the task was cancelled"),
+            None => write!(f, "task {} was cancelled", self.id()),
+            Some(panic) => match &panic.message {
+                Some(message) => write!(f, "task {} panicked: {message}", self.id()),
+                None => write!(f, "task {} panicked", self.id()),
+            },
         }
     }
 }
 
 impl fmt::Debug for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.payload {
+        match &self.panic {
             None => write!(f, "JoinError::Cancelled({:?})", self.id()),
-            Some(_) => write!(
-                f,
-                "JoinError::Panic({:?}, {:?})",
-                self.id(),
-                self.message.as_deref().unwrap_or("…")
-            ),
+            Some(panic) => {
+                let message = panic.message.as_deref().unwrap_or("…");
+                write!(f, "JoinError::Panic({:?}, {message:?})", self.id())
+            }
         }
     }
 }

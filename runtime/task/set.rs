@@ -3,10 +3,9 @@
 //! Each member carries a guard inside its future: when that is dropped, finished or not, the member's number
 //! goes into the group's list. So joining the next one costs the same with ten members as with ten thousand.
 
-use super::{AbortHandle, JoinError, JoinHandle};
+use super::{AbortHandle, JoinError, JoinHandle, spawn};
 use crate::current;
 use crate::executor::About;
-use crate::home::expect_current;
 use crate::waker::{drop_contained, wake_contained};
 use pin_project_lite::pin_project;
 use std::collections::{BTreeMap, VecDeque};
@@ -63,11 +62,10 @@ impl<T: 'static> JoinSet<T> {
     /// Outside of a runtime.
     #[track_caller]
     pub fn spawn<F: Future<Output = T> + 'static>(&mut self, future: F) -> AbortHandle {
-        let about = About::of::<F>(None, Location::caller());
         self.spawned += 1;
         let last_words = LastWords { member: self.spawned, ended: self.ended.clone() };
         let member = Member { future, last_words };
-        let handle = JoinHandle::new(expect_current("JoinSet::spawn").spawn(member, about));
+        let handle = spawn("JoinSet::spawn", member, About::of::<F>(None, Location::caller()));
         let abort = handle.abort_handle();
         self.members.insert(self.spawned, handle);
         abort

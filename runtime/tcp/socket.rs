@@ -2,8 +2,7 @@
 
 use super::{AsyncTcpListener, AsyncTcpStream};
 use crate::current;
-use crate::fd::Registered;
-use crate::home;
+use crate::fd::{self, Registered};
 use crate::interest::Interest;
 use crate::source::{Read, Write};
 use crate::sys::{self, SocketOption};
@@ -148,7 +147,7 @@ impl TcpSocket {
     ) -> io::Result<AsyncTcpStream> {
         // Also an error that comes at once is an operation.
         current::operation().await;
-        home::check()?;
+        fd::check()?;
         let stream = net::TcpStream::from(self.fd);
         if !self.is_ours {
             stream.set_nonblocking(true)?;

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 #[test]
 fn a_key_finds_its_value_and_no_later_one() {
     let mut slab = Slab::new();
-    let first = slab.insert_with(|_| 'a');
+    let first = slab.insert('a');
     assert_eq!(slab.remove(first), Some('a'));
-    let second = slab.insert_with(|_| 'b');
+    let second = slab.insert('b');
     assert_eq!(second.index, first.index, "the place is used again");
     assert_eq!(slab.get(first), None, "but the old key does not fit");
     assert_eq!(slab.remove(first), None);
@@ -18,12 +18,12 @@ fn a_key_finds_its_value_and_no_later_one() {
 #[test]
 fn an_old_key_stays_dead_after_the_table_gave_back_its_memory() {
     let mut slab = Slab::new();
-    let keys: Vec<Key> = (0..1000).map(|n| slab.insert_with(|_| n)).collect();
+    let keys: Vec<Key> = (0..1000).map(|n| slab.insert(n)).collect();
     for &key in &keys {
         slab.remove(key);
     }
     assert_eq!(slab.entries.capacity(), 0);
-    slab.insert_with(|_| 5);
+    slab.insert(5);
     assert!(keys.iter().all(|&key| slab.get(key).is_none()));
 }
 
@@ -31,7 +31,7 @@ fn an_old_key_stays_dead_after_the_table_gave_back_its_memory() {
 fn stamps_may_wrap() {
     let mut slab = Slab::new();
     slab.stamp = u32::MAX - 1;
-    let keys: Vec<Key> = (0..4).map(|n| slab.insert_with(|_| n)).collect();
+    let keys: Vec<Key> = (0..4).map(|n| slab.insert(n)).collect();
     for (n, &key) in keys.iter().enumerate() {
         assert_eq!(slab.get(key), Some(&n));
     }
@@ -46,7 +46,7 @@ fn random_inserts_and_removes_agree_with_a_map() {
             random ^= random >> 7;
             random ^= random << 17;
             if random % 3 != 0 || model.is_empty() {
-                let key = slab.insert_with(|_| step);
+                let key = slab.insert(step);
                 assert_eq!(model.insert(key.to_bits(), step), None, "seed {seed}: a key twice");
             } else {
                 let bits = *model.keys().min_by_key(|bits| **bits ^ random).unwrap();
