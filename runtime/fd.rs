@@ -8,6 +8,7 @@ use crate::home;
 use crate::interest::{Interest, Ready};
 use crate::source::{At, Direction, Read, Source, Ticket, Write};
 use crate::waker::mailbox_of;
+use std::future::poll_fn;
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
@@ -24,7 +25,7 @@ pub(crate) struct Registered<T> {
     io: T,
 }
 
-struct Registration(Arc<Source>);
+pub(crate) struct Registration(Arc<Source>);
 
 impl Drop for Registration {
     /// Takes the descriptor out again, before it is closed.
@@ -43,12 +44,60 @@ impl Drop for Registration {
     }
 }
 
+impl Registration {
+    /// The source, if this is the thread and the time to use it.
+    #[inline]
+    fn source(&self) -> io::Result<&Source> {
+        let source = &*self.0;
+        if source.runtime() == current::runtime() {
+            Ok(source)
+        } else {
+            Err(not_home(source.runtime()))
+        }
+    }
+
+    /// Tries `operation` while the descriptor is ready for any of `interest`; on `WouldBlock` waits for the next
+    /// edge. No future can be dropped here: in each direction the last waker is kept.
+    pub(crate) fn poll_io_kept<R>(
+        &self,
+        cx: &Context<'_>,
+        interest: Interest,
+        mut operation: impl FnMut() -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        ready!(current::poll_budget(cx));
+        let source = self.source()?;
+        while Ready::of(source, interest).is_some() {
+            match operation() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => clear(source, interest),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => {
+                    current::spend();
+                    return Poll::Ready(result);
+                }
+            }
+        }
+        if interest.reads() {
+            source.wait::<Read>(&mut { Ticket::POLL }, cx.waker(), None);
+        }
+        if interest.has(Interest::WRITABLE) {
+            source.wait::<Write>(&mut { Ticket::POLL }, cx.waker(), None);
+        }
+        Poll::Pending
+    }
+}
+
 impl<T: AsFd> Registered<T> {
     /// # Errors
     /// Outside a runtime; or what `epoll_ctl` says, such as a descriptor registered already.
     pub(crate) fn new(io: T) -> io::Result<Registered<T>> {
+        Registered::with_interest(io, Interest::ALL)
+    }
+
+    /// # Errors
+    /// As `new`.
+    pub(crate) fn with_interest(io: T, interest: Interest) -> io::Result<Registered<T>> {
         let Some(parts) = home::current_parts() else { return Err(outside()) };
-        let source = parts.reactor.register(io.as_fd().as_raw_fd())?;
+        let source = parts.reactor.register(io.as_fd().as_raw_fd(), interest.bits())?;
         Ok(Registered { registration: Registration(source), io })
     }
 
@@ -64,15 +113,13 @@ impl<T> Registered<T> {
         &self.io
     }
 
-    /// The source, if this is the thread and the time to use it.
+    pub(crate) fn split_mut(&mut self) -> (&Registration, &mut T) {
+        (&self.registration, &mut self.io)
+    }
+
     #[inline]
     pub(crate) fn source(&self) -> io::Result<&Source> {
-        let source = &*self.registration.0;
-        if source.runtime() == current::runtime() {
-            Ok(source)
-        } else {
-            Err(not_home(source.runtime()))
-        }
+        self.registration.source()
     }
 
     /// Tries `operation` while the direction is ready; on `WouldBlock` waits for the next edge.
@@ -116,6 +163,16 @@ impl<T> Registered<T> {
         self.poll_io::<D, R>(cx, &mut kept, None, operation)
     }
 
+    /// The same for several directions.
+    pub(crate) fn poll_interest<R>(
+        &self,
+        cx: &Context<'_>,
+        interest: Interest,
+        mut operation: impl FnMut(&T) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        self.registration.poll_io_kept(cx, interest, || operation(&self.io))
+    }
+
     /// Tries `operation` once, and remembers a `WouldBlock`.
     pub(crate) fn try_io<R>(
         &self,
@@ -146,6 +203,16 @@ impl<T> Registered<T> {
         F: FnMut(&T, &Source) -> io::Result<Option<R>>,
     {
         Io { claim: self.claim(at), empty, operation }
+    }
+
+    /// The future of one call, of a message, say: `operation` is asked also when there is nothing to transfer.
+    pub(crate) fn call<D: Direction, R>(
+        &self,
+        at: At,
+        mut operation: impl FnMut(&T) -> io::Result<R>,
+    ) -> impl Future<Output = io::Result<R>> {
+        let mut claim = self.claim::<D>(at);
+        poll_fn(move |cx| claim.poll(cx, |io, _| operation(io)))
     }
 
     /// Waits until the descriptor is ready for something of `interest`. Consumes nothing.

@@ -1,7 +1,7 @@
 //! What to wait for, and what a descriptor is ready for: the two words of the readiness layer.
 
 use crate::source::{Read, Source, Write};
-use crate::sys::{EPOLLERR, EPOLLHUP, EPOLLPRI, EPOLLRDHUP};
+use crate::sys::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP};
 use std::ops::BitOr;
 
 /// What to wait for: [`READABLE`](Interest::READABLE), [`WRITABLE`](Interest::WRITABLE), urgent data
@@ -25,8 +25,27 @@ impl Interest {
     /// `async_io`.
     pub const PRIORITY: Interest = Interest(4);
 
+    pub(crate) const ALL: Interest = Interest(7);
+
     pub(crate) fn has(self, other: Interest) -> bool {
         self.0 & other.0 != 0
+    }
+
+    pub(crate) fn has_all(self, other: Interest) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The events to ask epoll for.
+    pub(crate) fn bits(self) -> i32 {
+        let pairs = [
+            (Interest::READABLE, EPOLLIN | EPOLLRDHUP),
+            (Interest::WRITABLE, EPOLLOUT),
+            (Interest::PRIORITY, EPOLLPRI),
+        ];
+        pairs
+            .iter()
+            .filter(|(interest, _)| self.has(*interest))
+            .fold(0, |all, (_, bits)| all | bits)
     }
 
     pub(crate) fn reads(self) -> bool {

@@ -25,6 +25,9 @@
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("waken is for 64-bit Linux: it is built on epoll, and packs a waker into 64 bits");
 
+mod accept;
+mod async_fd;
+mod bytes;
 mod current;
 mod executor;
 mod fd;
@@ -35,28 +38,37 @@ mod number;
 mod reactor;
 mod run;
 mod slab;
+mod socket;
 mod source;
 mod spawned;
 #[allow(unsafe_code)] // The one place. See `ARCHITECTURE.md`.
 mod sys;
 mod tcp;
 mod timers;
+mod traits;
+mod udp;
+mod unix;
 mod waker;
 
 pub mod runtime;
 pub mod task;
 pub mod time;
 
-/// TCP: a listener, a stream, its halves, and a socket that is neither yet.
+/// Sockets: TCP, UDP and Unix.
 pub mod net {
     pub use crate::tcp::{
         AsyncTcpListener, AsyncTcpStream, Incoming, OwnedReadHalf, OwnedWriteHalf, TcpSocket,
         ToSocketAddrs,
     };
+    pub use crate::udp::AsyncUdpSocket;
+    pub use crate::unix::{
+        AsyncUnixDatagram, AsyncUnixListener, AsyncUnixStream, Incoming as UnixIncoming, UCred,
+    };
 }
 
-/// Readiness: what to wait for, and what a socket is ready for.
+/// Any descriptor, and readiness: what to wait for, and what a descriptor is ready for.
 pub mod io {
+    pub use crate::async_fd::AsyncFd;
     pub use crate::interest::{Interest, Ready};
 }
 

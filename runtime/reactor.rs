@@ -5,7 +5,7 @@
 //!  (key, bits)                       each: ready, waiter
 //! ```
 //!
-//! A descriptor is added to epoll once, for everything, edge-triggered, and never modified. An edge
+//! A descriptor is added to epoll once, edge-triggered, and never modified. An edge
 //! says "this changed", not "this is so", so it is remembered: a direction is *ready* until a call
 //! returns `WouldBlock`. It starts ready, since the first try is the cheapest way to ask.
 //!
@@ -15,7 +15,7 @@
 
 use crate::slab::{Key, NONE, Slab};
 use crate::source::{Foreign, Source};
-use crate::sys::{self, Epoll, Events};
+use crate::sys::{self, EPOLLIN, Epoll, Events};
 use crate::waker::wake_contained;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -55,7 +55,7 @@ impl Reactor {
         unpark: RawFd,
         events: usize,
     ) -> io::Result<Reactor> {
-        epoll.add(unpark, UNPARK.to_bits())?;
+        epoll.add(unpark, EPOLLIN, UNPARK.to_bits())?;
         Ok(Reactor {
             runtime,
             epoll,
@@ -78,12 +78,12 @@ impl Reactor {
         self.alive.get()
     }
 
-    /// Begins to watch `fd`. On an error nothing is left behind.
-    pub(crate) fn register(&self, fd: RawFd) -> io::Result<Arc<Source>> {
+    /// Begins to watch `fd` for the events in `bits`. On an error nothing is left behind.
+    pub(crate) fn register(&self, fd: RawFd, bits: i32) -> io::Result<Arc<Source>> {
         let sources = &mut self.watched.borrow_mut().sources;
         let key = sources.next_key();
         self.ctls.set(self.ctls.get() + 1);
-        self.epoll.add(fd, key.to_bits())?;
+        self.epoll.add(fd, bits, key.to_bits())?;
         let source = Arc::new(Source::new(self.runtime, key, fd));
         sources.insert(source.clone());
         self.alive.set(sources.len());

@@ -44,11 +44,10 @@ impl Epoll {
         Ok(Epoll(own(fd)))
     }
 
-    /// Registers `fd` edge-triggered, once and for everything epoll can say.
+    /// Registers `fd` edge-triggered, once, for what `bits` say.
     #[doc(alias = "epoll_ctl")]
-    pub(crate) fn add(&self, fd: RawFd, datum: u64) -> io::Result<()> {
-        let all = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | libc::EPOLLET;
-        let mut event = libc::epoll_event { events: all as u32, u64: datum };
+    pub(crate) fn add(&self, fd: RawFd, bits: i32, datum: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: (bits | libc::EPOLLET) as u32, u64: datum };
         syscall!(epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event))?;
         Ok(())
     }
@@ -159,6 +158,17 @@ impl EventFd {
 fn own(fd: RawFd) -> OwnedFd {
     // SAFETY: called only with the result of a call that opens a descriptor, so nobody else owns it.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Makes reads and writes say `WouldBlock` where they would wait. For all duplicates of the descriptor.
+#[doc(alias = "fcntl")]
+#[doc(alias = "O_NONBLOCK")]
+pub(crate) fn set_nonblocking(fd: RawFd) -> io::Result<()> {
+    let flags = syscall!(fcntl(fd, libc::F_GETFL))?;
+    if flags & libc::O_NONBLOCK == 0 {
+        syscall!(fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK))?;
+    }
+    Ok(())
 }
 
 // ---- the process and its clock ----------------------------------------------------------------

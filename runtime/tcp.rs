@@ -1,4 +1,4 @@
-//! TCP, by noun: the listener, the stream, its two halves, the socket that is neither yet, and addresses.
+//! TCP, by noun: the listener, the stream, the socket that is neither yet, and addresses.
 
 mod addrs;
 mod halves;
@@ -7,9 +7,9 @@ mod socket;
 mod stream;
 
 mod options;
-mod traits;
 
 pub use addrs::ToSocketAddrs;
+pub(crate) use halves::split;
 pub use halves::{OwnedReadHalf, OwnedWriteHalf};
 pub use listener::{AsyncTcpListener, Incoming};
 pub use socket::TcpSocket;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("slab", &[]),
     ("sys", &[]),
+    ("socket", &[]),
     ("spawned", &[]),
     ("number", &[]),
     ("executor", &["number", "slab", "spawned"]),
@@ -25,7 +26,16 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("fd", &["current", "home", "interest", "source", "waker"]),
     ("task", &["current", "executor", "home", "run", "spawned", "waker"]),
     ("time", &["current", "home", "slab", "waker"]),
-    ("tcp", &["current", "fd", "interest", "source", "sys", "time", "waker"]),
+    ("async_fd", &["fd", "interest", "sys"]),
+    ("bytes", &["fd", "interest", "source", "sys"]),
+    ("accept", &["fd", "interest", "source", "sys", "time", "waker"]),
+    ("tcp", &["accept", "bytes", "current", "fd", "interest", "socket", "source", "sys", "waker"]),
+    ("udp", &["fd", "interest", "socket", "source", "tcp"]),
+    (
+        "unix",
+        &["accept", "bytes", "current", "fd", "interest", "socket", "source", "sys", "tcp", "time"],
+    ),
+    ("traits", &["tcp", "unix"]),
     (
         "runtime",
         &[
@@ -44,12 +54,13 @@ const INNER_ROOMS: &[&str] = &[
     "current", "executor", "home", "mailbox", "number", "reactor", "run", "runtime", "slab",
     "source", "spawned", "sys", "timers", "waker",
 ];
-const INNER_ROOMS_LINES: usize = 2940;
+const INNER_ROOMS_LINES: usize = 2760;
 
 const LONGEST_FILE: usize = 400;
 
-/// Lines of `runtime/` that are neither blank nor comment. The plan was 3,000; the same reason.
-const CODE_LINES: usize = 4600;
+/// Lines of `runtime/` that are neither blank nor comment. The plan was 3,000; the same reason. The core alone has
+/// 4,600; each kind of socket adds its public face, of which every method says what it is.
+const CODE_LINES: usize = 5450;
 
 struct Source {
     path: PathBuf,
@@ -182,8 +193,10 @@ fn files_are_short_enough_to_be_read() {
         let lines = source.text.lines().count();
         assert!(lines <= LONGEST_FILE, "{} has {lines} lines", source.name());
         code += source.code().count();
-        // What is public beside the loop has documentation of its own.
-        let is_face = source.path.parent().unwrap().ends_with("runtime/runtime");
+        // What is public beside the loop has documentation of its own; and no room in the middle makes the
+        // calls that only one kind of descriptor needs.
+        let folder = source.path.parent().unwrap();
+        let is_face = folder.ends_with("runtime/runtime") || folder.ends_with("runtime/sys");
         if INNER_ROOMS.contains(&source.module().as_str()) && !is_face {
             inner += lines;
         }

@@ -5,14 +5,25 @@ use std::ffi::c_int;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{OwnedFd, RawFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net as unix;
 
 /// A non-blocking, close-on-exec TCP socket for addresses like `domain` (`libc::AF_INET`, `AF_INET6`).
 #[doc(alias = "socket")]
 pub(crate) fn tcp_socket(ipv6: bool) -> io::Result<OwnedFd> {
-    let domain = if ipv6 { libc::AF_INET6 } else { libc::AF_INET };
-    let fd =
-        syscall!(socket(domain, libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0))?;
-    Ok(own(fd))
+    stream_socket(if ipv6 { libc::AF_INET6 } else { libc::AF_INET })
+}
+
+/// The same, for Unix addresses: unix(7).
+#[doc(alias = "socket")]
+pub(crate) fn unix_socket() -> io::Result<OwnedFd> {
+    stream_socket(libc::AF_UNIX)
+}
+
+fn stream_socket(domain: c_int) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    Ok(own(syscall!(socket(domain, kind, 0))?))
 }
 
 pub(crate) fn bind(fd: RawFd, address: &SocketAddr) -> io::Result<()> {
@@ -39,6 +50,35 @@ pub(crate) fn connect(fd: RawFd, address: &SocketAddr) -> io::Result<()> {
     let (raw, length) = RawAddress::of(address);
     syscall!(connect(fd, raw.0.as_ptr().cast(), length))?;
     Ok(())
+}
+
+/// A `struct sockaddr_un` is the family, then a path that ends in 0, or a 0 and an abstract name: unix(7).
+#[doc(alias = "connect")]
+pub(crate) fn connect_unix(fd: RawFd, address: &unix::SocketAddr) -> io::Result<()> {
+    let mut raw = [0; size_of::<libc::sockaddr_un>()];
+    let (begin, name) = match (address.as_pathname(), address.as_abstract_name()) {
+        (Some(path), _) => (2, path.as_os_str().as_bytes()),
+        (None, Some(name)) => (3, name),
+        (None, None) => {
+            let why = "an address without a name: nobody can be reached there";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+    };
+    raw[..2].copy_from_slice(&(libc::AF_UNIX as libc::sa_family_t).to_ne_bytes());
+    raw[begin..begin + name.len()].copy_from_slice(name);
+    let length = (begin + name.len() + usize::from(begin == 2)) as libc::socklen_t;
+    syscall!(connect(fd, raw.as_ptr().cast(), length))?;
+    Ok(())
+}
+
+/// Process, user and group of whoever connected, or called `listen`.
+#[doc(alias = "SO_PEERCRED")]
+pub(crate) fn peer_cred(fd: RawFd) -> io::Result<(i32, u32, u32)> {
+    let mut cred = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = size_of_val(&cred) as libc::socklen_t;
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_PEERCRED);
+    syscall!(getsockopt(fd, level, name, (&raw mut cred).cast(), &raw mut length))?;
+    Ok((cred.pid, cred.uid, cred.gid))
 }
 
 /// Whether a `connect` that failed so goes on in the background, connect(2).
@@ -116,6 +156,12 @@ pub(crate) fn send_vectored(fd: RawFd, bufs: &[IoSlice<'_>]) -> io::Result<usize
     message.msg_iov = bufs.as_ptr().cast_mut().cast();
     message.msg_iovlen = bufs.len().min(MOST_BUFFERS);
     Ok(syscall!(sendmsg(fd, &raw const message, libc::MSG_NOSIGNAL))? as usize)
+}
+
+#[doc(alias = "shutdown")]
+pub(crate) fn shut_down_writing(fd: RawFd) -> io::Result<()> {
+    syscall!(shutdown(fd, libc::SHUT_WR))?;
+    Ok(())
 }
 
 /// The socket options of socket(7) and ipv6(7) that have to be set before `bind` or `connect`.

@@ -4,18 +4,20 @@ use super::AsyncTcpStream;
 use crate::sys;
 use futures_io::{AsyncRead, AsyncWrite};
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-/// The reading half of [`AsyncTcpStream::into_split`]. The stream's own methods are there through `as_ref()`.
+/// The reading half of a stream that was split, see [`AsyncTcpStream::into_split`]. The stream's own methods are there
+/// through `as_ref()`.
 #[derive(Debug)]
-pub struct OwnedReadHalf {
-    stream: Arc<AsyncTcpStream>,
+pub struct OwnedReadHalf<S: AsFd = AsyncTcpStream> {
+    stream: Arc<S>,
 }
 
-/// The writing half of [`AsyncTcpStream::into_split`]. Dropping it shuts down writing: the peer reads an end of file.
+/// The writing half of a stream that was split, see [`AsyncTcpStream::into_split`]. Dropping it shuts down writing: the
+/// peer reads an end of file.
 ///
 /// ```
 /// # use waken::{AsyncTcpListener, AsyncTcpStream};
@@ -34,13 +36,13 @@ pub struct OwnedReadHalf {
 /// # }).unwrap();
 /// ```
 #[derive(Debug)]
-pub struct OwnedWriteHalf {
-    stream: Arc<AsyncTcpStream>,
+pub struct OwnedWriteHalf<S: AsFd = AsyncTcpStream> {
+    stream: Arc<S>,
     /// In which process its drop shuts down writing: a forked child has only a copy.
     shut_down_in: Option<u32>,
 }
 
-pub(super) fn split(stream: AsyncTcpStream) -> (OwnedReadHalf, OwnedWriteHalf) {
+pub(crate) fn split<S: AsFd>(stream: S) -> (OwnedReadHalf<S>, OwnedWriteHalf<S>) {
     let stream = Arc::new(stream);
     (
         OwnedReadHalf { stream: stream.clone() },
@@ -48,52 +50,58 @@ pub(super) fn split(stream: AsyncTcpStream) -> (OwnedReadHalf, OwnedWriteHalf) {
     )
 }
 
-impl OwnedReadHalf {
+impl<S: AsFd> OwnedReadHalf<S> {
     /// The whole stream again.
     ///
     /// # Errors
     /// Both halves, when they are not of one stream.
     pub fn reunite(
         self,
-        other: OwnedWriteHalf,
-    ) -> Result<AsyncTcpStream, (OwnedReadHalf, OwnedWriteHalf)> {
+        other: OwnedWriteHalf<S>,
+    ) -> Result<S, (OwnedReadHalf<S>, OwnedWriteHalf<S>)> {
         if !Arc::ptr_eq(&self.stream, &other.stream) {
             return Err((self, other));
         }
         other.forget();
-        Ok(Arc::into_inner(self.stream).expect("two halves hold a stream, and nobody else can"))
+        match Arc::into_inner(self.stream) {
+            Some(stream) => Ok(stream),
+            None => unreachable!("two halves hold a stream, and nobody else can"),
+        }
     }
 }
 
-impl OwnedWriteHalf {
+impl<S: AsFd> OwnedWriteHalf<S> {
     /// Drops the half without shutting down writing.
     pub fn forget(mut self) {
         self.shut_down_in = None;
     }
 }
 
-impl Drop for OwnedWriteHalf {
+impl<S: AsFd> Drop for OwnedWriteHalf<S> {
     fn drop(&mut self) {
         if self.shut_down_in == Some(sys::process()) {
             // It fails when the peer has reset the connection: then there is nothing to shut down.
-            let _gone = self.stream.shutdown(Shutdown::Write);
+            let _gone = sys::shut_down_writing(self.stream.as_fd().as_raw_fd());
         }
     }
 }
 
-impl AsRef<AsyncTcpStream> for OwnedReadHalf {
-    fn as_ref(&self) -> &AsyncTcpStream {
+impl<S: AsFd> AsRef<S> for OwnedReadHalf<S> {
+    fn as_ref(&self) -> &S {
         &self.stream
     }
 }
 
-impl AsRef<AsyncTcpStream> for OwnedWriteHalf {
-    fn as_ref(&self) -> &AsyncTcpStream {
+impl<S: AsFd> AsRef<S> for OwnedWriteHalf<S> {
+    fn as_ref(&self) -> &S {
         &self.stream
     }
 }
 
-impl AsyncRead for OwnedReadHalf {
+impl<S: AsFd> AsyncRead for OwnedReadHalf<S>
+where
+    for<'a> &'a S: AsyncRead,
+{
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -111,7 +119,10 @@ impl AsyncRead for OwnedReadHalf {
     }
 }
 
-impl AsyncWrite for OwnedWriteHalf {
+impl<S: AsFd> AsyncWrite for OwnedWriteHalf<S>
+where
+    for<'a> &'a S: AsyncWrite,
+{
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

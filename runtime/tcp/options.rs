@@ -1,10 +1,10 @@
 //! What a stream shares with `std::net::TcpStream`: its options, its addresses, and the way there and back.
 
-use super::{AsyncTcpStream, OwnedReadHalf, OwnedWriteHalf};
-use std::fmt;
+use super::{AsyncTcpStream, OwnedReadHalf, OwnedWriteHalf, split};
+use crate::fd::Registered;
+use crate::socket::socket;
 use std::io;
 use std::net::{self, Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 impl AsyncTcpStream {
     fn std(&self) -> &net::TcpStream {
@@ -87,7 +87,7 @@ impl AsyncTcpStream {
     /// Two halves that own the stream together, for two tasks. Borrowing is cheaper: two `&AsyncTcpStream` can do all
     /// that two halves can. Dropping the write half shuts down writing.
     pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
-        super::halves::split(self)
+        split(self)
     }
 
     /// Takes the socket out of the runtime, for another thread or another library. It stays non-blocking.
@@ -96,52 +96,4 @@ impl AsyncTcpStream {
     }
 }
 
-impl TryFrom<net::TcpStream> for AsyncTcpStream {
-    type Error = io::Error;
-
-    /// Registers the socket with the current runtime and makes it non-blocking, for all its duplicates.
-    fn try_from(stream: net::TcpStream) -> io::Result<AsyncTcpStream> {
-        stream.set_nonblocking(true)?;
-        AsyncTcpStream::new(stream)
-    }
-}
-
-impl TryFrom<OwnedFd> for AsyncTcpStream {
-    type Error = io::Error;
-
-    /// `fd` is to be a connected TCP socket.
-    fn try_from(fd: OwnedFd) -> io::Result<AsyncTcpStream> {
-        net::TcpStream::from(fd).try_into()
-    }
-}
-
-impl From<AsyncTcpStream> for OwnedFd {
-    fn from(stream: AsyncTcpStream) -> OwnedFd {
-        stream.into_std().into()
-    }
-}
-
-impl AsFd for AsyncTcpStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.std().as_fd()
-    }
-}
-
-impl AsRawFd for AsyncTcpStream {
-    fn as_raw_fd(&self) -> RawFd {
-        self.std().as_raw_fd()
-    }
-}
-
-impl fmt::Debug for AsyncTcpStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = f.debug_struct("AsyncTcpStream");
-        if let Ok(addr) = self.local_addr() {
-            f.field("addr", &addr);
-        }
-        if let Ok(peer) = self.peer_addr() {
-            f.field("peer", &peer);
-        }
-        f.field("fd", &self.as_raw_fd()).finish()
-    }
-}
+socket!(AsyncTcpStream { Registered<net::TcpStream> }, "a connected TCP socket", shows addr: local_addr, peer: peer_addr);

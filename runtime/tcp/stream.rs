@@ -1,13 +1,11 @@
 //! The stream: reading, writing, and waiting for either. What is std's own about it is in `options.rs`.
 
 use super::{TcpSocket, ToSocketAddrs};
-use crate::fd::{Registered, retry};
+use crate::bytes;
+use crate::fd::Registered;
 use crate::interest::{Interest, Ready};
-use crate::source::{Read, Source, Write};
-use crate::sys;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net;
-use std::os::fd::AsRawFd;
 use std::panic::Location;
 
 /// A TCP connection.
@@ -43,48 +41,11 @@ use std::panic::Location;
 /// }).unwrap();
 /// ```
 pub struct AsyncTcpStream {
-    pub(super) inner: Registered<net::TcpStream>,
+    pub(crate) inner: Registered<net::TcpStream>,
 }
 
-/// What one read does: the call, and the end of readiness if it was short.
-#[inline]
-pub(super) fn recv(stream: &net::TcpStream, source: &Source, buf: &mut [u8]) -> io::Result<usize> {
-    let n = sys::recv(stream.as_raw_fd(), buf)?;
-    // The kernel moves at most 2^31 - 4096 bytes at once, read(2): such a count proves nothing.
-    if n < buf.len().min(MOST_AT_ONCE) {
-        source.short_read();
-    }
-    Ok(n)
-}
-
-const MOST_AT_ONCE: usize = 0x7fff_f000;
-
-pub(super) fn recv_vectored(
-    stream: &net::TcpStream,
-    source: &Source,
-    bufs: &mut [IoSliceMut<'_>],
-) -> io::Result<usize> {
-    let n = sys::recv_vectored(stream.as_raw_fd(), bufs)?;
-    // Of many buffers the kernel was offered only the first: what is certain is that the very first has room left.
-    if bufs.iter().find(|buf| !buf.is_empty()).is_some_and(|first| n < first.len())
-        && n < MOST_AT_ONCE
-    {
-        source.short_read();
-    }
-    Ok(n)
-}
-
-#[inline]
-pub(super) fn send(stream: &net::TcpStream, buf: &[u8]) -> io::Result<usize> {
-    sys::send(stream.as_raw_fd(), buf)
-}
-
-pub(super) fn send_vectored(stream: &net::TcpStream, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-    sys::send_vectored(stream.as_raw_fd(), bufs)
-}
-
-fn peek(stream: &net::TcpStream, buf: &mut [u8]) -> io::Result<usize> {
-    sys::peek(stream.as_raw_fd(), buf)
+impl bytes::Stream for net::TcpStream {
+    const SHORT_READS_PROVE: bool = true;
 }
 
 impl AsyncTcpStream {
@@ -129,10 +90,7 @@ impl AsyncTcpStream {
     #[inline]
     #[track_caller]
     pub fn read(&self, buf: &mut [u8]) -> impl Future<Output = io::Result<usize>> {
-        let (empty, at) = (buf.is_empty(), Some(Location::caller()));
-        let operation =
-            move |stream: &net::TcpStream, source: &Source| recv(stream, source, buf).map(Some);
-        self.inner.io::<Read, _, _>(at, empty, operation)
+        self.inner.read(Some(Location::caller()), buf)
     }
 
     /// Fills `buf`.
@@ -144,20 +102,7 @@ impl AsyncTcpStream {
     #[inline]
     #[track_caller]
     pub fn read_exact(&self, buf: &mut [u8]) -> impl Future<Output = io::Result<()>> {
-        let (mut filled, empty, at) = (0, buf.is_empty(), Some(Location::caller()));
-        let operation = move |stream: &net::TcpStream, source: &Source| {
-            let n = recv(stream, source, &mut buf[filled..])?;
-            filled += n;
-            match filled == buf.len() {
-                true => Ok(Some(())),
-                false if n == 0 => Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "the stream ended before the buffer was full",
-                )),
-                false => Ok(None),
-            }
-        };
-        self.inner.io::<Read, _, _>(at, empty, operation)
+        self.inner.read_exact(Some(Location::caller()), buf)
     }
 
     /// [`read`](AsyncTcpStream::read) into several buffers, the first first. Of more than 1,024 (`IOV_MAX`) the first 1,024 are used.
@@ -167,11 +112,7 @@ impl AsyncTcpStream {
         &self,
         bufs: &mut [IoSliceMut<'_>],
     ) -> impl Future<Output = io::Result<usize>> {
-        let (empty, at) = (bufs.iter().all(|buf| buf.is_empty()), Some(Location::caller()));
-        let operation = move |stream: &net::TcpStream, source: &Source| {
-            recv_vectored(stream, source, bufs).map(Some)
-        };
-        self.inner.io::<Read, _, _>(at, empty, operation)
+        self.inner.read_vectored(Some(Location::caller()), bufs)
     }
 
     /// Writes as much of `buf` as there is room for, and waits if there is none.
@@ -184,9 +125,7 @@ impl AsyncTcpStream {
     #[inline]
     #[track_caller]
     pub fn write(&self, buf: &[u8]) -> impl Future<Output = io::Result<usize>> {
-        let (empty, at) = (buf.is_empty(), Some(Location::caller()));
-        let operation = move |stream: &net::TcpStream, _: &Source| send(stream, buf).map(Some);
-        self.inner.io::<Write, _, _>(at, empty, operation)
+        self.inner.write(Some(Location::caller()), buf)
     }
 
     /// Writes all of `buf`.
@@ -198,34 +137,20 @@ impl AsyncTcpStream {
     #[inline]
     #[track_caller]
     pub fn write_all(&self, buf: &[u8]) -> impl Future<Output = io::Result<()>> {
-        let (mut rest, empty, at) = (buf, buf.is_empty(), Some(Location::caller()));
-        let operation = move |stream: &net::TcpStream, _: &Source| {
-            let n = send(stream, rest)?;
-            if n == rest.len() {
-                return Ok(Some(()));
-            }
-            rest = &rest[n..];
-            Ok(None)
-        };
-        self.inner.io::<Write, _, _>(at, empty, operation)
+        self.inner.write_all(Some(Location::caller()), buf)
     }
 
     /// [`write`](AsyncTcpStream::write) from several buffers, the first first. Of more than 1,024 (`IOV_MAX`) the first 1,024 are used.
     #[doc(alias = "writev")]
     #[track_caller]
     pub fn write_vectored(&self, bufs: &[IoSlice<'_>]) -> impl Future<Output = io::Result<usize>> {
-        let (empty, at) = (bufs.iter().all(|buf| buf.is_empty()), Some(Location::caller()));
-        let operation =
-            move |stream: &net::TcpStream, _: &Source| send_vectored(stream, bufs).map(Some);
-        self.inner.io::<Write, _, _>(at, empty, operation)
+        self.inner.write_vectored(Some(Location::caller()), bufs)
     }
 
     /// As [`read`](AsyncTcpStream::read), but the bytes stay to be read again. Cancel safe.
     #[track_caller]
     pub fn peek(&self, buf: &mut [u8]) -> impl Future<Output = io::Result<usize>> {
-        let (empty, at) = (buf.is_empty(), Some(Location::caller()));
-        let operation = move |stream: &net::TcpStream, _: &Source| peek(stream, buf).map(Some);
-        self.inner.io::<Read, _, _>(at, empty, operation)
+        self.inner.peek(Some(Location::caller()), buf)
     }
 
     /// Waits until there may be something to read, an end or an error included. Takes nothing, so an idle
@@ -274,10 +199,7 @@ impl AsyncTcpStream {
     /// # Errors
     /// `WouldBlock` when nothing is there; see [`read`](AsyncTcpStream::read).
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        if buf.is_empty() {
-            return Ok(0);
-        }
-        self.inner.try_io(Interest::READABLE, |stream, source| retry(|| recv(stream, source, buf)))
+        self.inner.try_read(buf)
     }
 
     /// One write that does not wait.
@@ -285,10 +207,7 @@ impl AsyncTcpStream {
     /// # Errors
     /// `WouldBlock` when there is no room; see [`write`](AsyncTcpStream::write).
     pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
-        if buf.is_empty() {
-            return Ok(0);
-        }
-        self.inner.try_io(Interest::WRITABLE, |stream, _| retry(|| send(stream, buf)))
+        self.inner.try_write(buf)
     }
 
     /// Runs `operation`, a call of your own on the socket, and remembers it when that says `WouldBlock`,

@@ -1,0 +1,192 @@
+//! UDP. A datagram is a message: an empty buffer takes one as well, and a short read says nothing of the next.
+
+use crate::fd::Registered;
+use crate::interest::Interest;
+use crate::socket::socket;
+use crate::source::{Read, Write};
+use crate::tcp::ToSocketAddrs;
+use std::io;
+use std::net::{self, SocketAddr};
+use std::panic::Location;
+
+/// A UDP socket.
+///
+/// All is done through `&self`, and any number of tasks may send and receive; each datagram goes to one of them. It is
+/// `Send + Sync`, and works on its own runtime's thread. What has no method here (`set_broadcast`, multicast, …) is
+/// there through [`get_ref`](AsyncUdpSocket::get_ref).
+///
+/// ```
+/// use waken::net::AsyncUdpSocket;
+///
+/// waken::block_on(async {
+///     let one = AsyncUdpSocket::bind("127.0.0.1:0").await?;
+///     let other = AsyncUdpSocket::bind("127.0.0.1:0").await?;
+///     one.send_to(b"hello", other.local_addr()?).await?;
+///     let mut buf = [0; 16];
+///     let (n, from) = other.recv_from(&mut buf).await?;
+///     assert_eq!((&buf[..n], from), (&b"hello"[..], one.local_addr()?));
+///     std::io::Result::Ok(())
+/// }).unwrap();
+/// ```
+pub struct AsyncUdpSocket {
+    inner: Registered<net::UdpSocket>,
+}
+
+impl AsyncUdpSocket {
+    /// Takes an address; of several the first that can be bound. Cancel safe.
+    ///
+    /// # Errors
+    /// The last address's error, see bind(2); outside of a runtime.
+    pub async fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<AsyncUdpSocket> {
+        let addresses = addr.addresses().resolve().await?;
+        net::UdpSocket::bind(&*addresses)?.try_into()
+    }
+
+    /// Sets the only peer: where [`send`](AsyncUdpSocket::send) goes, and from whom anything is received. Of
+    /// several addresses the first that can be reached. Cancel safe.
+    ///
+    /// # Errors
+    /// The last address's error, see connect(2).
+    pub async fn connect<A: ToSocketAddrs>(&self, addr: A) -> io::Result<()> {
+        let addresses = addr.addresses().resolve().await?;
+        self.inner.get_ref().connect(&*addresses)
+    }
+
+    /// Sends one datagram to the peer that `connect` has set. Cancel safe.
+    ///
+    /// # Errors
+    /// `ConnectionRefused` when an earlier one found nobody; `NotConnected`; see send(2).
+    #[track_caller]
+    pub fn send(&self, buf: &[u8]) -> impl Future<Output = io::Result<usize>> {
+        self.inner.call::<Write, _>(Some(Location::caller()), move |socket| socket.send(buf))
+    }
+
+    /// Receives one datagram from the peer that `connect` has set. What has no room in `buf` is lost. Cancel safe.
+    ///
+    /// # Errors
+    /// `ConnectionRefused` once, when what was sent found nobody; see recv(2).
+    #[track_caller]
+    pub fn recv(&self, buf: &mut [u8]) -> impl Future<Output = io::Result<usize>> {
+        self.inner.call::<Read, _>(Some(Location::caller()), move |socket| socket.recv(buf))
+    }
+
+    /// Sends one datagram to `addr`; of several addresses to the first. Cancel safe.
+    ///
+    /// # Errors
+    /// See sendto(2).
+    #[doc(alias = "sendto")]
+    #[track_caller]
+    pub fn send_to<A: ToSocketAddrs>(
+        &self,
+        buf: &[u8],
+        addr: A,
+    ) -> impl Future<Output = io::Result<usize>> {
+        let (addresses, at) = (addr.addresses(), Some(Location::caller()));
+        async move {
+            match addresses.resolve().await?.first() {
+                Some(addr) => self.inner.call::<Write, _>(at, |to| to.send_to(buf, addr)).await,
+                None => Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "there is no address to send to",
+                )),
+            }
+        }
+    }
+
+    /// Receives one datagram, and from whom. What has no room in `buf` is lost. Cancel safe.
+    ///
+    /// # Errors
+    /// See recvfrom(2).
+    #[doc(alias = "recvfrom")]
+    #[track_caller]
+    pub fn recv_from(
+        &self,
+        buf: &mut [u8],
+    ) -> impl Future<Output = io::Result<(usize, SocketAddr)>> {
+        self.inner.call::<Read, _>(Some(Location::caller()), move |socket| socket.recv_from(buf))
+    }
+
+    /// As [`recv_from`](AsyncUdpSocket::recv_from), but the datagram stays to be received again. Cancel safe.
+    ///
+    /// # Errors
+    /// See recvfrom(2).
+    #[track_caller]
+    pub fn peek_from(
+        &self,
+        buf: &mut [u8],
+    ) -> impl Future<Output = io::Result<(usize, SocketAddr)>> {
+        self.inner.call::<Read, _>(Some(Location::caller()), move |socket| socket.peek_from(buf))
+    }
+
+    /// Waits until there may be a message. Takes none. Cancel safe. A hint: on a new socket it is ready at once.
+    ///
+    /// # Errors
+    /// After the runtime's end, or on another thread.
+    #[track_caller]
+    pub fn readable(&self) -> impl Future<Output = io::Result<()>> {
+        self.inner.ready(Interest::READABLE, Some(Location::caller()), |_| ())
+    }
+
+    /// Waits until there may be room to send. Cancel safe. A hint, as [`readable`](AsyncUdpSocket::readable).
+    ///
+    /// # Errors
+    /// After the runtime's end, or on another thread.
+    #[track_caller]
+    pub fn writable(&self) -> impl Future<Output = io::Result<()>> {
+        self.inner.ready(Interest::WRITABLE, Some(Location::caller()), |_| ())
+    }
+
+    /// Runs `operation`, a call of your own on the socket, until it says something other than `WouldBlock`, and
+    /// waits for `interest` in between. Cancel safe if `operation` is.
+    ///
+    /// # Errors
+    /// Those of `operation`.
+    #[track_caller]
+    pub fn async_io<R>(
+        &self,
+        interest: Interest,
+        operation: impl FnMut(&net::UdpSocket) -> io::Result<R>,
+    ) -> impl Future<Output = io::Result<R>> {
+        self.inner.async_io(interest, Some(Location::caller()), operation)
+    }
+
+    /// Runs `operation`, a call of your own on the socket, once, and remembers it when that says `WouldBlock`.
+    ///
+    /// # Errors
+    /// Those of `operation`.
+    pub fn try_io<R>(
+        &self,
+        interest: Interest,
+        operation: impl FnOnce(&net::UdpSocket) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.inner.try_io(interest, |socket, _| operation(socket))
+    }
+
+    /// The address of this side.
+    ///
+    /// # Errors
+    /// See getsockname(2).
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.get_ref().local_addr()
+    }
+
+    /// The address that `connect` has set.
+    ///
+    /// # Errors
+    /// `NotConnected` when it has set none.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.get_ref().peer_addr()
+    }
+
+    /// The socket itself, for its options. Its calls do not wait: they say `WouldBlock`.
+    pub fn get_ref(&self) -> &net::UdpSocket {
+        self.inner.get_ref()
+    }
+
+    /// Takes the socket out of the runtime. It stays non-blocking.
+    pub fn into_std(self) -> net::UdpSocket {
+        self.inner.into_inner()
+    }
+}
+
+socket!(AsyncUdpSocket { Registered<net::UdpSocket> }, "a UDP socket", shows addr: local_addr, peer: peer_addr);
