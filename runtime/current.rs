@@ -19,7 +19,7 @@ struct Now {
     number: Cell<Number>,
     /// I/O operations that are left to this poll. Below one it is used up.
     budget: Cell<i32>,
-    /// This thread is inside `block_on`.
+    /// This thread runs a loop of ours.
     blocking: Cell<bool>,
     executor: RefCell<ManuallyDrop<Executor>>,
 }
@@ -161,7 +161,7 @@ pub(crate) fn resume_poll(outer: &Outer) {
     });
 }
 
-/// Marks this thread as blocked in `block_on`, and says whether it was already.
+/// Marks this thread as running a loop of ours, and says whether it was already.
 pub(crate) fn set_blocking(blocking: bool) -> bool {
     NOW.with(|now| now.blocking.replace(blocking))
 }

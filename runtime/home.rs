@@ -6,7 +6,7 @@ use crate::current::{self, Outer};
 use crate::executor::Executor;
 use crate::mailbox::Mailbox;
 use crate::reactor::Reactor;
-use crate::sys::{self, Epoll};
+use crate::sys::{self, Epoll, TimerFd};
 use crate::timers::Timers;
 use crate::waker;
 use std::cell::{Cell, RefCell};
@@ -15,6 +15,7 @@ use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
 pub(crate) struct Parts {
     pub(crate) id: u32,
@@ -24,23 +25,36 @@ pub(crate) struct Parts {
     pub(crate) mailbox: Arc<Mailbox>,
     /// While it is not lent to the thread.
     executor: RefCell<Option<Executor>>,
-    pub(crate) polls_per_turn: usize,
+    /// Announces due timers to a loop that sleeps on our descriptor alone; and for when it is set.
+    alarm: Option<(TimerFd, Cell<Option<Instant>>)>,
+    pub(crate) settings: Settings,
     pub(crate) turns: Cell<u64>,
+    /// Somebody runs the loop.
+    pub(crate) running: Cell<bool>,
+}
+
+/// What `Builder` sets.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) events_per_poll: usize,
+    pub(crate) polls_per_turn: usize,
+    pub(crate) budget: i32,
+    pub(crate) self_waking_fd: bool,
 }
 
 impl Parts {
-    pub(crate) fn new(
-        events_per_poll: usize,
-        polls_per_turn: usize,
-        budget: i32,
-    ) -> io::Result<Parts> {
+    pub(crate) fn new(settings: Settings) -> io::Result<Parts> {
         sys::count_forks();
         let epoll = Arc::new(Epoll::new()?);
         let mailbox = Arc::new(Mailbox::new(Arc::downgrade(&epoll))?);
+        let alarm = settings.self_waking_fd.then(TimerFd::new).transpose()?;
         let id = waker::register(&mailbox)?;
-        let reactor = Reactor::new(id, epoll, mailbox.event_fd(), events_per_poll)
-            .inspect_err(|_| waker::unregister(id))?;
-        let mut executor = Executor::new(id, budget);
+        let reactor = Reactor::new(id, epoll, settings.events_per_poll);
+        let unparked = reactor.unpark_by(mailbox.event_fd());
+        let alarmed =
+            unparked.and_then(|()| alarm.iter().try_for_each(|it| reactor.unpark_by(it.fd())));
+        alarmed.inspect_err(|_| waker::unregister(id))?;
+        let mut executor = Executor::new(id, settings.budget);
         executor.clock = sys::coarse_clock();
         Ok(Parts {
             id,
@@ -49,9 +63,24 @@ impl Parts {
             timers: Timers::new(),
             mailbox,
             executor: RefCell::new(Some(executor)),
-            polls_per_turn,
+            alarm: alarm.map(|alarm| (alarm, Cell::new(None))),
+            settings,
             turns: Cell::new(0),
+            running: Cell::new(false),
         })
+    }
+
+    /// Nobody runs the loop for the moment. Called while this is still current.
+    fn rest(&self) {
+        let Some((alarm, set)) = &self.alarm else { return self.mailbox.rest(false) };
+        self.mailbox
+            .rest(self.reactor.more.get() || current::executor(|executor| executor.ready() > 0));
+        let next = self.timers.next();
+        if set.replace(next) != next {
+            let left = next.map(|next| next.saturating_duration_since(Instant::now()));
+            // It fails only for times that no clock can hold, which these are not.
+            let _set = alarm.set(left);
+        }
     }
 
     /// Makes this the thread's current runtime, until the result is dropped.
@@ -73,6 +102,9 @@ pub(crate) struct Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         let in_order = current::runtime() == self.id;
+        if let (true, Some(parts)) = (in_order && self.outer != self.id, on_this_thread(self.id)) {
+            parts.rest();
+        }
         make_current(if in_order { self.outer } else { 0 });
         current::resume_poll(&self.poll);
         assert!(

@@ -10,6 +10,8 @@
 //!     └────── take ─────┴── POSTED    take: whatever it was, now AWAKE; and if it was POSTED, the
 //!                                     box is emptied
 //! ```
+//!
+//! A runtime that nobody runs is parked: its loop may be somebody else's, which sleeps on its descriptor.
 
 use crate::number::Number;
 use crate::sys::{self, Epoll, EventFd};
@@ -53,7 +55,7 @@ pub(crate) struct Mailbox {
 impl Mailbox {
     pub(crate) fn new(epoll: Weak<Epoll>) -> io::Result<Mailbox> {
         Ok(Mailbox {
-            state: AtomicU8::new(AWAKE),
+            state: AtomicU8::new(PARKED),
             letters: Mutex::default(),
             event: EventFd::new()?,
             epoll,
@@ -136,7 +138,17 @@ impl Mailbox {
 
     /// Before sleeping. `false` when there are letters: then do not.
     pub(crate) fn park(&self) -> bool {
-        self.state.compare_exchange(AWAKE, PARKED, AcqRel, Acquire).is_ok()
+        self.state.compare_exchange(AWAKE, PARKED, AcqRel, Acquire).unwrap_or_else(|was| was)
+            != POSTED
+    }
+
+    /// No loop runs for the moment, and whoever runs it next may sleep on our descriptor: it is made ready when
+    /// there are letters, or `anyway`.
+    pub(crate) fn rest(&self, anyway: bool) {
+        if !self.park() || anyway {
+            self.state.swap(POSTED, AcqRel);
+            self.event.signal();
+        }
     }
 
     /// After sleeping, or instead of it: the letters, if there are any.

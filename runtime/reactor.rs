@@ -31,6 +31,8 @@ pub(crate) struct Reactor {
     watched: RefCell<Watched>,
     /// The number of sources, beside the borrow.
     alive: Cell<usize>,
+    /// The last wait had no room for all events.
+    pub(crate) more: Cell<bool>,
     pub(crate) waits: Cell<u64>,
     pub(crate) seen: Cell<u64>,
     pub(crate) spurious: Cell<u64>,
@@ -44,19 +46,12 @@ struct Watched {
     foreign: Foreign,
 }
 
-/// The datum of the mailbox's eventfd: a key that no source can have.
+/// The datum of what only unparks: a key that no source can have.
 const UNPARK: Key = Key { index: NONE, stamp: 0 };
 
 impl Reactor {
-    /// `unpark` is a descriptor whose events mean nothing but "look up".
-    pub(crate) fn new(
-        runtime: u32,
-        epoll: Arc<Epoll>,
-        unpark: RawFd,
-        events: usize,
-    ) -> io::Result<Reactor> {
-        epoll.add(unpark, EPOLLIN, UNPARK.to_bits())?;
-        Ok(Reactor {
+    pub(crate) fn new(runtime: u32, epoll: Arc<Epoll>, events: usize) -> Reactor {
+        Reactor {
             runtime,
             epoll,
             process: sys::process(),
@@ -66,11 +61,18 @@ impl Reactor {
                 foreign: Foreign::new(),
             }),
             alive: Cell::new(0),
+            more: Cell::new(false),
             waits: Cell::new(0),
             seen: Cell::new(0),
             spurious: Cell::new(0),
-            ctls: Cell::new(1),
-        })
+            ctls: Cell::new(0),
+        }
+    }
+
+    /// Watches a descriptor whose events mean nothing but "look up".
+    pub(crate) fn unpark_by(&self, fd: RawFd) -> io::Result<()> {
+        self.ctls.set(self.ctls.get() + 1);
+        self.epoll.add(fd, EPOLLIN, UNPARK.to_bits())
     }
 
     #[inline]
@@ -113,21 +115,20 @@ impl Reactor {
 
     /// Asks the kernel, for at most `timeout` (`None`: until something happens), and wakes whom it names.
     ///
-    /// # Panics
+    /// # Errors
     /// When `epoll_wait` fails otherwise than by a signal: somebody has closed our descriptor.
     #[inline(always)] // Into the loop.
-    pub(crate) fn wait(&self, timeout: Option<Duration>) {
+    pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<()> {
         let mut watched = self.watched.borrow_mut();
         let Watched { sources, events, foreign } = &mut *watched;
         self.waits.set(self.waits.get() + 1);
         let n = match self.epoll.wait(events, timeout) {
             Ok(n) => n,
             // After a signal the caller works out what is left of its time, and asks again.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
-            Err(error) => {
-                panic!("waken: epoll_wait failed, was its descriptor closed by other code? {error}")
-            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
         };
+        self.more.set(n == events.capacity());
         self.seen.set(self.seen.get() + n as u64);
         for (datum, bits) in events.first(n) {
             let woken = match sources.get(Key::from_bits(datum)) {
@@ -144,12 +145,18 @@ impl Reactor {
             drop(watched);
             foreign.into_iter().for_each(wake_contained);
         }
+        Ok(())
     }
 
     /// `wait`, compiled a second time: the loop has the one without a timeout inline.
     #[inline(never)]
-    pub(crate) fn wait_at_most(&self, timeout: Duration) {
-        self.wait(Some(timeout));
+    pub(crate) fn wait_at_most(&self, timeout: Duration) -> io::Result<()> {
+        self.wait(Some(timeout))
+    }
+
+    /// What a foreign loop waits for: readable when `wait` would find events.
+    pub(crate) fn epoll(&self) -> &Epoll {
+        &self.epoll
     }
 
     pub(crate) fn for_each(&self, mut show: impl FnMut(&Source)) {

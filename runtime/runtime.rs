@@ -7,10 +7,12 @@
 //! is [`Runtime::block_on`]; every other file explains one line of it.
 
 mod builder;
+mod embed;
 mod inspect;
 mod remote;
 
 pub use builder::Builder;
+pub use embed::Next;
 pub use inspect::{Metrics, metrics, tasks};
 pub use remote::{Remote, RemoteError, RemoteJoinHandle, remote};
 
@@ -81,7 +83,7 @@ impl Runtime {
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let parts = &*self.parts;
-        let _blocking = Blocking::begin();
+        let _running = Running::begin(parts);
         let _current = self.enter();
         let mut root = pin!(future);
         let number = Number::of_root(parts.id);
@@ -143,15 +145,25 @@ impl Parts {
     /// compiled anew for every future.
     fn turn_until_root_is_woken(&self) {
         loop {
-            let busy = run::run_ready(self.id, self.polls_per_turn);
-            self.turns.set(self.turns.get() + 1);
+            let busy = self.run_ready();
             if !busy || self.may_have_news() {
-                self.park(busy);
+                if let Err(error) = self.park(busy, None) {
+                    panic!(
+                        "waken: epoll_wait failed, was its descriptor closed by other code? {error}"
+                    );
+                }
             }
             if is_root_woken() {
                 return;
             }
         }
+    }
+
+    #[inline(always)]
+    fn run_ready(&self) -> bool {
+        let busy = run::run_ready(self.id, self.settings.polls_per_turn);
+        self.turns.set(self.turns.get() + 1);
+        busy
     }
 
     /// Whether anybody outside could make a task ready: a source, a timer, a letter. So tasks that only wake each
@@ -164,25 +176,26 @@ impl Parts {
             || self.turns.get() % 64 == 0
     }
 
-    /// Asks the kernel and the clock, and wakes whom they name. Sleeps unless something is ready (`busy`).
+    /// Asks the kernel and the clock, and wakes whom they name. Sleeps unless something is ready (`busy`), and not
+    /// longer than `at_most`.
     #[inline]
-    fn park(&self, busy: bool) {
+    fn park(&self, busy: bool, at_most: Option<Duration>) -> io::Result<()> {
         assert!(
             self.process == sys::process(),
             "a runtime goes on in the parent of a fork: leave the child by `exec` or `_exit`"
         );
         if !busy {
             current::executor(|executor| executor.shrink());
-            let left = self.timers.next().map(until);
+            let left = self.timers.next().map(until).into_iter().chain(at_most).min();
             // From here on a letter wakes us; one that has come already keeps us awake.
             if left == Some(Duration::ZERO) || self.mailbox.park() {
                 match left {
                     None => self.reactor.wait(None),
                     Some(left) => self.reactor.wait_at_most(left),
-                }
+                }?;
             }
         } else if self.reactor.sources() > 0 {
-            self.reactor.wait_at_most(Duration::ZERO);
+            self.reactor.wait_at_most(Duration::ZERO)?;
         }
         if let Some(letters) = self.mailbox.take() {
             deliver(letters);
@@ -191,6 +204,7 @@ impl Parts {
             self.timers.fire(Instant::now());
         }
         current::executor(|executor| executor.clock = sys::coarse_clock());
+        Ok(())
     }
 }
 
@@ -251,25 +265,48 @@ impl fmt::Debug for EnterGuard<'_> {
     }
 }
 
-/// This thread is inside `block_on`.
-struct Blocking;
+/// This thread runs a loop, and it is that of `of`.
+struct Running<'a> {
+    of: &'a Parts,
+    /// It ran another one before, around this.
+    outer: bool,
+}
 
-impl Blocking {
+impl Running<'_> {
+    /// For `block_on`, which may be inside no other.
     #[track_caller]
-    fn begin() -> Blocking {
+    fn begin(of: &Parts) -> Running<'_> {
+        refuse_blocking();
+        Running::turn(of)
+    }
+
+    /// For a turn, which may be inside of another runtime's.
+    #[track_caller]
+    fn turn(of: &Parts) -> Running<'_> {
         assert!(
-            !current::set_blocking(true),
-            "`block_on` inside `block_on`: the thread is running a runtime already; `.await` the future, \
-             or give it a thread of its own with `std::thread::spawn`"
+            !of.running.replace(true),
+            "a `turn` inside of its own runtime, which runs already"
         );
-        Blocking
+        Running { of, outer: current::set_blocking(true) }
     }
 }
 
-impl Drop for Blocking {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
-        current::set_blocking(false);
+        self.of.running.set(false);
+        current::set_blocking(self.outer);
     }
+}
+
+#[track_caller]
+fn refuse_blocking() {
+    let blocking = current::set_blocking(true);
+    current::set_blocking(blocking);
+    assert!(
+        !blocking,
+        "`block_on` inside `block_on`: the thread is running a runtime already; `.await` the future, \
+         or give it a thread of its own with `std::thread::spawn`"
+    );
 }
 
 /// Runs `future` to its end on this thread, on a new runtime that ends with it.
@@ -288,7 +325,7 @@ impl Drop for Blocking {
 /// ```
 #[track_caller]
 pub fn block_on<F: Future>(future: F) -> F::Output {
-    drop(Blocking::begin()); // Only the check, before descriptors are spent.
+    refuse_blocking(); // Before descriptors are spent.
     match Runtime::new() {
         Ok(runtime) => runtime.block_on(future),
         Err(error) => panic!("`block_on` could not make a runtime: {error}"),

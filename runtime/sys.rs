@@ -7,7 +7,7 @@
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::Location;
 use std::ptr;
 use std::sync::Once;
@@ -27,8 +27,10 @@ macro_rules! syscall {
     }};
 }
 
+mod alarm;
 mod socket;
 
+pub(crate) use alarm::TimerFd;
 pub(crate) use socket::*;
 
 // ---- epoll(7) ---------------------------------------------------------------------------------
@@ -104,6 +106,12 @@ impl Epoll {
     }
 }
 
+impl AsFd for Epoll {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 /// The buffer that `epoll_wait` fills.
 pub(crate) struct Events(Vec<libc::epoll_event>);
 
@@ -112,6 +120,10 @@ impl Events {
         // epoll_wait(2) refuses 0, and more than INT_MAX / sizeof(struct epoll_event).
         let capacity = capacity.clamp(1, 1 << 16);
         Events(vec![libc::epoll_event { events: 0, u64: 0 }; capacity])
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.0.len()
     }
 
     /// `(datum, bits)` of the first `n`. Copied out: the struct is packed, so no reference to a field.

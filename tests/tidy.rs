@@ -54,13 +54,13 @@ const INNER_ROOMS: &[&str] = &[
     "current", "executor", "home", "mailbox", "number", "reactor", "run", "runtime", "slab",
     "source", "spawned", "sys", "timers", "waker",
 ];
-const INNER_ROOMS_LINES: usize = 2760;
+const INNER_ROOMS_LINES: usize = 2830;
 
 const LONGEST_FILE: usize = 400;
 
 /// Lines of `runtime/` that are neither blank nor comment. The plan was 3,000; the same reason. The core alone has
 /// 4,600; each kind of socket adds its public face, of which every method says what it is.
-const CODE_LINES: usize = 5450;
+const CODE_LINES: usize = 5620;
 
 struct Source {
     path: PathBuf,

@@ -1,7 +1,8 @@
 //! The settings of a runtime.
 
 use super::Runtime;
-use crate::home::{self, Parts};
+use crate::home::{self, Parts, Settings};
+use std::fmt;
 use std::io;
 use std::rc::Rc;
 
@@ -12,36 +13,48 @@ use std::rc::Rc;
 /// runtime.block_on(async {});
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Builder {
-    events_per_poll: usize,
-    polls_per_turn: usize,
-    budget: i32,
+    settings: Settings,
 }
 
 impl Builder {
     /// The defaults, which suit almost everybody.
     pub fn new() -> Builder {
-        Builder { events_per_poll: 256, polls_per_turn: usize::MAX, budget: 128 }
+        let settings = Settings {
+            events_per_poll: 256,
+            polls_per_turn: usize::MAX,
+            budget: 128,
+            self_waking_fd: false,
+        };
+        Builder { settings }
     }
 
     /// How many events one `epoll_wait` may bring: 256 by default, between 1 and 65,536. More are brought by the next turn.
     pub fn events_per_poll(mut self, n: usize) -> Builder {
-        self.events_per_poll = n;
+        self.settings.events_per_poll = n;
         self
     }
 
     /// Looks at the kernel and the clock again after `n` polls of tasks, at least 1. By default only after all tasks
     /// that were ready when the turn began.
     pub fn polls_per_turn(mut self, n: usize) -> Builder {
-        self.polls_per_turn = n.max(1);
+        self.settings.polls_per_turn = n.max(1);
         self
     }
 
     /// How many I/O operations, timers and joins may be ready within one poll of a task before it has to let the
     /// others go first: 128 by default, at least 1.
     pub fn budget(mut self, ops: u32) -> Builder {
-        self.budget = ops.clamp(1, i32::MAX as u32) as i32;
+        self.settings.budget = ops.clamp(1, i32::MAX as u32) as i32;
+        self
+    }
+
+    /// Makes the runtime's descriptor readable also when timers are due and when tasks are left that are ready: then a
+    /// loop that waits for it alone, and calls [`Runtime::turn`] when it is readable, misses nothing. Costs a
+    /// third descriptor, and up to two system calls a turn. Off by default; `block_on` does not need it.
+    pub fn self_waking_fd(mut self, yes: bool) -> Builder {
+        self.settings.self_waking_fd = yes;
         self
     }
 
@@ -50,9 +63,21 @@ impl Builder {
     /// # Errors
     /// When the process is out of descriptors (a runtime needs two), or has 65,535 runtimes.
     pub fn build(self) -> io::Result<Runtime> {
-        let parts = Rc::new(Parts::new(self.events_per_poll, self.polls_per_turn, self.budget)?);
+        let parts = Rc::new(Parts::new(self.settings)?);
         home::settle(&parts);
         Ok(Runtime { parts })
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings { events_per_poll, polls_per_turn, budget, self_waking_fd } = &self.settings;
+        f.debug_struct("Builder")
+            .field("events_per_poll", events_per_poll)
+            .field("polls_per_turn", polls_per_turn)
+            .field("budget", budget)
+            .field("self_waking_fd", self_waking_fd)
+            .finish_non_exhaustive()
     }
 }
 

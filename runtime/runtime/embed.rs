@@ -1,0 +1,95 @@
+//! A runtime inside somebody else's loop: a turn at a time, and a descriptor that says when.
+
+use super::{Running, Runtime};
+use crate::current;
+use crate::home::Parts;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::{Duration, Instant};
+
+/// What a runtime waits for, see [`Runtime::next_turn`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: there is something to do.
+    Now,
+    /// An event, or this time, whichever comes first.
+    At(Instant),
+    /// An event: the runtime's descriptor becomes readable.
+    Event,
+    /// Nothing: no task is alive.
+    Idle,
+}
+
+impl Runtime {
+    /// One turn: waits for at most `max_wait` (`Some(Duration::ZERO)`: not at all, `None`: until something happens),
+    /// unless something is ready already, and then polls once each the tasks that are ready. Returns what the
+    /// next turn would wait for.
+    ///
+    /// It may be called inside of another runtime's task. A future that was given to `block_on` is not polled by it.
+    ///
+    /// # Errors
+    /// When `epoll_wait` fails: somebody has closed the descriptor.
+    ///
+    /// # Panics
+    /// Inside of the same runtime, and in a forked child.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use waken::runtime::{Next, Runtime};
+    ///
+    /// let runtime = Runtime::new()?;
+    /// runtime.spawn(waken::time::sleep(Duration::from_millis(1)));
+    /// assert_eq!(runtime.next_turn(), Next::Now);
+    /// while runtime.turn(None)? != Next::Idle {}
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn turn(&self, max_wait: Option<Duration>) -> io::Result<Next> {
+        let _running = Running::turn(&self.parts);
+        let _current = self.enter();
+        let busy = current::executor(|executor| executor.is_busy());
+        self.parts.park(busy, max_wait)?;
+        self.parts.run_ready();
+        // There is no root here, but its number may be woken to end the wait.
+        current::executor(|executor| executor.is_root_woken = false);
+        Ok(self.parts.next())
+    }
+
+    /// What the next [`turn`](Runtime::turn) would wait for. For a loop that does not wait for the descriptor alone.
+    pub fn next_turn(&self) -> Next {
+        let _current = self.parts.enter();
+        self.parts.next()
+    }
+}
+
+impl Parts {
+    /// Of the current runtime.
+    fn next(&self) -> Next {
+        let (ready, alive) =
+            current::executor(|executor| (executor.ready(), executor.counts.alive));
+        let deadline = self.timers.next();
+        let is_due = deadline.is_some_and(|deadline| deadline <= Instant::now());
+        if ready > 0 || is_due || self.reactor.more.get() || self.mailbox.has_letters() {
+            Next::Now
+        } else if alive == 0 {
+            Next::Idle
+        } else {
+            deadline.map_or(Next::Event, Next::At)
+        }
+    }
+}
+
+/// The epoll descriptor: readable when a turn would find events. Timers that are due, and tasks that were left ready,
+/// make it readable only with [`Builder::self_waking_fd`](super::Builder::self_waking_fd). Only for waiting: whoever
+/// changes it, or closes it, ends the runtime.
+impl AsFd for Runtime {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.parts.reactor.epoll().as_fd()
+    }
+}
+
+impl AsRawFd for Runtime {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
