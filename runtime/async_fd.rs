@@ -139,11 +139,18 @@ impl<T: AsFd> AsyncFd<T> {
         interest: Interest,
         operation: impl FnMut(&T) -> io::Result<R>,
     ) -> impl Future<Output = io::Result<R>> {
-        let (allowed, at) = (self.allow(interest), Some(Location::caller()));
-        async move {
-            allowed?;
-            self.inner.async_io(interest, at, operation).await
-        }
+        self.async_io_at(interest, Location::caller(), operation)
+    }
+
+    /// The same, of which the wait graph says that it was called `at` that line.
+    pub(crate) async fn async_io_at<R>(
+        &self,
+        interest: Interest,
+        at: &'static Location<'static>,
+        operation: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.allow(interest)?;
+        self.inner.async_io(interest, Some(at), operation).await
     }
 
     /// Runs `operation` once, and remembers it when that says `WouldBlock`, so that the next

@@ -50,7 +50,10 @@ mod udp;
 mod unix;
 mod waker;
 
+pub mod process;
 pub mod runtime;
+#[cfg(feature = "signal")]
+pub mod signal;
 pub mod task;
 pub mod time;
 
@@ -72,10 +75,19 @@ pub mod io {
     pub use crate::interest::{Interest, Ready};
 }
 
+/// Calls that block, on a pool of threads: the crate `blocking`. Feature `blocking`.
+#[cfg(feature = "blocking")]
+pub mod blocking {
+    pub use ::blocking::unblock;
+}
+
+#[cfg(feature = "blocking")]
+#[doc(inline)]
+pub use ::blocking::unblock;
 #[doc(inline)]
 pub use net::{AsyncTcpListener, AsyncTcpStream};
 #[doc(inline)]
-pub use runtime::{Builder, Remote, Runtime, block_on, spawn};
+pub use runtime::{Builder, Remote, Runtime, Workers, block_on, spawn};
 #[doc(inline)]
 pub use task::{JoinError, JoinHandle, JoinSet};
 

@@ -10,11 +10,13 @@ mod builder;
 mod embed;
 mod inspect;
 mod remote;
+mod workers;
 
 pub use builder::Builder;
 pub use embed::Next;
 pub use inspect::{Metrics, metrics, tasks};
 pub use remote::{Remote, RemoteError, RemoteJoinHandle, remote};
+pub use workers::Workers;
 
 use crate::current;
 use crate::executor::About;

@@ -28,9 +28,15 @@ macro_rules! syscall {
 }
 
 mod alarm;
+mod process;
+#[cfg(feature = "signal")]
+mod signal;
 mod socket;
 
 pub(crate) use alarm::TimerFd;
+pub(crate) use process::*;
+#[cfg(feature = "signal")]
+pub(crate) use signal::*;
 pub(crate) use socket::*;
 
 // ---- epoll(7) ---------------------------------------------------------------------------------
@@ -147,6 +153,11 @@ impl EventFd {
 
     pub(crate) fn fd(&self) -> RawFd {
         self.0.as_raw_fd()
+    }
+
+    #[cfg(feature = "signal")]
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 
     /// Never blocks and never fails: a full counter (after 2^64 - 2 writes) is emptied, then written again.

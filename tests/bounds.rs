@@ -18,7 +18,9 @@ use waken::io::{Interest, Ready};
 use waken::net::{
     AsyncTcpListener, AsyncTcpStream, Incoming, OwnedReadHalf, OwnedWriteHalf, TcpSocket,
 };
-use waken::runtime::{Builder, EnterGuard, Metrics, Remote, RemoteError, RemoteJoinHandle};
+use waken::runtime::{
+    Builder, EnterGuard, Metrics, Next, Remote, RemoteError, RemoteJoinHandle, Workers,
+};
 use waken::task::{
     self, AbortHandle, AbortOnDrop, JoinError, JoinHandle, JoinSet, TaskInfo, YieldNow,
 };
@@ -58,10 +60,12 @@ macro_rules! is_not {
 is!(Send | Sync | Unpin | Debug: AsyncTcpListener, AsyncTcpStream, TcpSocket, OwnedReadHalf, OwnedWriteHalf);
 is!(Send | Sync | Unpin | Debug: Incoming<'static>, Interest, Ready);
 is!(Send | Sync | Unpin | Debug: Sleep, Interval, Elapsed, MissedTickBehavior);
-is!(Send | Sync | Unpin | Debug: Builder, Metrics, Remote, RemoteError);
+is!(Send | Sync | Unpin | Debug: Builder, Metrics, Next, Remote, RemoteError, Workers);
 is!(Send | Sync | Unpin | Debug: task::Builder, task::Id, task::State, task::Wait, task::WaitOn);
 is!(Send | Sync | Unpin | Debug: TaskInfo, AbortHandle, JoinError, YieldNow);
-is!(Clone: Builder, Metrics, Remote, AbortHandle, TaskInfo);
+is!(Clone: Builder, Metrics, Remote, AbortHandle, TaskInfo, Workers);
+#[cfg(feature = "signal")]
+is!(Send | Sync | Unpin | Debug: waken::signal::Signals);
 
 // Handles are as their output is, and no output is ever pinned.
 is!(Send | Sync | Unpin | Debug: JoinHandle<u8>, AbortOnDrop<u8>, JoinSet<u8>, RemoteJoinHandle<u8>);

@@ -27,6 +27,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("task", &["current", "executor", "home", "run", "spawned", "waker"]),
     ("time", &["current", "home", "slab", "waker"]),
     ("async_fd", &["fd", "interest", "sys"]),
+    ("process", &["async_fd", "interest", "sys"]),
+    ("signal", &["async_fd", "interest", "sys"]),
     ("bytes", &["fd", "interest", "source", "sys"]),
     ("accept", &["fd", "interest", "source", "sys", "time", "waker"]),
     ("tcp", &["accept", "bytes", "current", "fd", "interest", "socket", "source", "sys", "waker"]),
@@ -54,13 +56,13 @@ const INNER_ROOMS: &[&str] = &[
     "current", "executor", "home", "mailbox", "number", "reactor", "run", "runtime", "slab",
     "source", "spawned", "sys", "timers", "waker",
 ];
-const INNER_ROOMS_LINES: usize = 2830;
+const INNER_ROOMS_LINES: usize = 2850;
 
 const LONGEST_FILE: usize = 400;
 
 /// Lines of `runtime/` that are neither blank nor comment. The plan was 3,000; the same reason. The core alone has
 /// 4,600; each kind of socket adds its public face, of which every method says what it is.
-const CODE_LINES: usize = 5620;
+const CODE_LINES: usize = 5900;
 
 struct Source {
     path: PathBuf,
@@ -253,6 +255,7 @@ fn no_word_has_two_meanings() {
     // Other runtimes' words for things that have a name here, see ARCHITECTURE.md.
     for source in sources("runtime") {
         for (n, line) in source.text.lines().enumerate() {
+            let line = line.replace("notify_all", ""); // std's name for it
             for word in line.to_lowercase().split(|c: char| !c.is_alphabetic()) {
                 let strange = ["driver", "poller", "engine", "injector", "notify"].contains(&word);
                 assert!(!strange, "{}:{}: `{word}` is not one of our words", source.name(), n + 1);

@@ -1,0 +1,203 @@
+//! Signals: none that comes after `new` is missed, and nobody is disturbed. Feature `signal`.
+#![cfg(feature = "signal")]
+mod support;
+
+use futures_lite::StreamExt;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+use support::{alone, cpu, eventually, fds, watched};
+use waken::signal::{Signals, ctrl_c};
+use waken::time::{sleep, timeout};
+use waken::{Runtime, block_on, spawn};
+
+/// Sends a signal to this process.
+#[allow(unsafe_code)]
+fn send(signal: i32) {
+    let process = std::process::id() as i32;
+    // SAFETY: a system call without memory.
+    let sent = unsafe { libc::kill(process, signal) };
+    assert_eq!(sent, 0, "{}", io::Error::last_os_error());
+}
+
+#[test]
+fn a_signal_that_was_sent_wakes_the_runtime_that_sleeps() {
+    alone("a_signal_that_was_sent_wakes_the_runtime_that_sleeps", 20, || {
+        block_on(async {
+            let mut signals = Signals::new([libc::SIGTERM, libc::SIGUSR1]).unwrap();
+            thread::spawn(|| {
+                thread::sleep(Duration::from_millis(50));
+                send(libc::SIGTERM);
+            });
+            assert_eq!(signals.next().await, libc::SIGTERM);
+            send(libc::SIGUSR1);
+            assert_eq!(StreamExt::next(&mut signals).await, Some(libc::SIGUSR1));
+        });
+    });
+}
+
+#[test]
+fn one_that_comes_before_anybody_waits_is_not_lost() {
+    alone("one_that_comes_before_anybody_waits_is_not_lost", 20, || {
+        block_on(async {
+            let mut signals = Signals::new([libc::SIGUSR2]).unwrap();
+            send(libc::SIGUSR2);
+            sleep(Duration::from_millis(10)).await;
+            assert_eq!(signals.next().await, libc::SIGUSR2);
+            let next = timeout(Duration::from_millis(30), signals.next());
+            assert!(next.await.is_err(), "one signal is one");
+        });
+    });
+}
+
+/// G01.
+#[test]
+fn of_a_thousand_signals_at_least_one_comes_and_one_more_after_the_last() {
+    alone("of_a_thousand_signals_at_least_one_comes_and_one_more_after_the_last", 30, || {
+        block_on(async {
+            let mut signals = Signals::new([libc::SIGUSR1]).unwrap();
+            for _ in 0..1000 {
+                send(libc::SIGUSR1);
+            }
+            assert_eq!(signals.next().await, libc::SIGUSR1);
+            send(libc::SIGUSR1);
+            assert_eq!(signals.next().await, libc::SIGUSR1);
+            let before = cpu();
+            assert!(timeout(Duration::from_millis(200), signals.next()).await.is_err());
+            assert!(cpu() - before < Duration::from_millis(50), "it spins");
+        });
+    });
+}
+
+#[test]
+fn several_signals_at_once_all_come() {
+    alone("several_signals_at_once_all_come", 20, || {
+        block_on(async {
+            let all = [libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2, libc::SIGTERM];
+            let mut signals = Signals::new(all).unwrap();
+            all.into_iter().rev().for_each(send);
+            let mut got = [0; 4];
+            for got in &mut got {
+                *got = signals.next().await;
+            }
+            assert_eq!(got, [libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2, libc::SIGTERM]);
+        });
+    });
+}
+
+#[test]
+fn each_of_two_listeners_in_two_runtimes_gets_the_signal() {
+    alone("each_of_two_listeners_in_two_runtimes_gets_the_signal", 20, || {
+        static READY: AtomicBool = AtomicBool::new(false);
+        let other = thread::spawn(|| {
+            block_on(async {
+                let mut signals = Signals::new([libc::SIGUSR1]).unwrap();
+                READY.store(true, SeqCst);
+                signals.next().await
+            })
+        });
+        block_on(async {
+            let mut signals = Signals::new([libc::SIGUSR1]).unwrap();
+            let mut second = Signals::new([libc::SIGUSR1]).unwrap();
+            eventually("the other listens", || READY.load(SeqCst));
+            send(libc::SIGUSR1);
+            assert_eq!(signals.next().await, libc::SIGUSR1);
+            assert_eq!(second.next().await, libc::SIGUSR1);
+        });
+        assert_eq!(other.join().unwrap(), libc::SIGUSR1);
+    });
+}
+
+#[test]
+fn ctrl_c_counts_from_its_call() {
+    alone("ctrl_c_counts_from_its_call", 20, || {
+        block_on(async {
+            let stop = ctrl_c();
+            send(libc::SIGINT);
+            stop.await.unwrap();
+        });
+    });
+}
+
+#[test]
+fn dropped_listeners_leave_nothing_behind_and_the_signal_does_not_end_the_process() {
+    alone(
+        "dropped_listeners_leave_nothing_behind_and_the_signal_does_not_end_the_process",
+        30,
+        || {
+            let runtime = Runtime::new().unwrap();
+            // The first may open what the library keeps for ever.
+            drop(runtime.block_on(async { Signals::new([libc::SIGTERM]).unwrap() }));
+            let before = fds();
+            for _ in 0..100 {
+                drop(runtime.block_on(async { Signals::new([libc::SIGTERM]).unwrap() }));
+            }
+            assert_eq!(fds(), before);
+            assert_eq!(runtime.metrics().sources_alive, 0);
+            send(libc::SIGTERM);
+        },
+    );
+}
+
+#[test]
+fn what_no_handler_may_catch_is_refused_with_a_sentence() {
+    watched(20, || {
+        block_on(async {
+            for signal in [libc::SIGKILL, libc::SIGSTOP, libc::SIGSEGV, 0, -1, 64, 1000] {
+                let error = Signals::new([libc::SIGUSR1, signal]).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{signal}: {error}");
+                assert!(error.to_string().contains("cannot be handled"), "{error}");
+            }
+            assert_eq!(waken::runtime::metrics().sources_alive, 0);
+        });
+        let error = Signals::new([libc::SIGUSR1]).unwrap_err();
+        assert!(error.to_string().contains("waken::block_on"), "{error}");
+    });
+}
+
+/// G02, E15: a storm of signals loses no timer, no byte, and no `errno`.
+#[test]
+fn a_storm_of_signals_disturbs_nobody() {
+    alone("a_storm_of_signals_disturbs_nobody", 60, || {
+        static STOP: AtomicBool = AtomicBool::new(false);
+        block_on(async {
+            let mut signals = Signals::new([libc::SIGUSR1]).unwrap();
+            let counted = spawn(async move {
+                let mut count = 0u32;
+                while timeout(Duration::from_millis(300), signals.next()).await.is_ok() {
+                    count += 1;
+                }
+                count
+            });
+            let storm = thread::spawn(|| {
+                while !STOP.load(SeqCst) {
+                    send(libc::SIGUSR1);
+                    thread::sleep(Duration::from_micros(200));
+                }
+            });
+            let (one, other) = support::pair().await.unwrap();
+            let sent = spawn(async move {
+                for n in 0..2000u32 {
+                    one.write_all(&n.to_ne_bytes()).await.unwrap();
+                    if n % 100 == 0 {
+                        sleep(Duration::from_millis(1)).await;
+                    }
+                }
+            });
+            let mut kept: Vec<Box<[u8]>> = Vec::new();
+            for n in 0..2000u32 {
+                let mut got = [0; 4];
+                other.read_exact(&mut got).await.unwrap();
+                assert_eq!(u32::from_ne_bytes(got), n);
+                kept.push(vec![1; 1 + n as usize % 512].into());
+                let error = std::fs::File::open("/nowhere").unwrap_err();
+                assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
+            }
+            sent.await.unwrap();
+            STOP.store(true, SeqCst);
+            storm.join().unwrap();
+            assert!(counted.await.unwrap() > 5);
+        });
+    });
+}
