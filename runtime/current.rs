@@ -19,6 +19,8 @@ struct Now {
     number: Cell<Number>,
     /// I/O operations that are left to this poll. Below one it is used up.
     budget: Cell<i32>,
+    /// In debug builds: whether the poll that goes on has left its number with a source.
+    left: Cell<bool>,
     /// This thread runs a loop of ours.
     blocking: Cell<bool>,
     executor: RefCell<ManuallyDrop<Executor>>,
@@ -32,6 +34,7 @@ thread_local! {
             runtime: Cell::new(0),
             number: Cell::new(Number::NONE),
             budget: Cell::new(0),
+            left: Cell::new(false),
             blocking: Cell::new(false),
             executor: RefCell::new(ManuallyDrop::new(NOBODYS)),
         }
@@ -66,6 +69,9 @@ pub(crate) fn begin_next() -> Option<Next> {
         let next = executor.next()?;
         now.number.set(next.number);
         now.budget.set(executor.limit);
+        if cfg!(debug_assertions) {
+            now.left.set(false);
+        }
         Some(next)
     })
 }
@@ -76,6 +82,15 @@ pub(crate) fn begin_poll(number: Number) {
         now.number.set(number);
         now.renew_budget();
     });
+}
+
+/// The poll that goes on has left its number with a source; and whether it has.
+pub(crate) fn leave_number() {
+    NOW.with(|now| now.left.set(true));
+}
+
+pub(crate) fn has_left_number() -> bool {
+    NOW.with(|now| now.left.get())
 }
 
 #[inline]

@@ -10,7 +10,7 @@
 
 use crate::number::Number;
 use crate::slab::Slab;
-use crate::spawned::Spawned;
+use crate::spawned::{Payload, Spawned, take_payload};
 use std::borrow::Cow;
 use std::mem;
 use std::panic::Location;
@@ -28,6 +28,9 @@ pub(crate) struct Executor {
     pub(crate) limit: i32,
     /// The coarse clock, read once a turn.
     pub(crate) clock: u32,
+    /// A panic that nobody will ever join comes out of the loop: whether it should, and the first that has to.
+    pub(crate) propagates: bool,
+    pub(crate) unobserved: Option<Payload>,
     /// The runtime ends: what tasks leave is dropped one after the other, not one inside the other.
     closing: bool,
     pub(crate) counts: Counts,
@@ -65,6 +68,8 @@ pub(crate) struct Task {
     aborted: bool,
     /// When it was last polled, by the coarse clock.
     pub(crate) polled: u32,
+    /// For `forgotten.rs`.
+    pub(crate) clones: u8,
     pub(crate) polls: u64,
     pub(crate) about: About,
 }
@@ -123,6 +128,18 @@ pub enum State {
     Waiting,
 }
 
+impl Task {
+    /// Whether it waits for a wake, and nothing else has been asked of it.
+    pub(crate) fn is_waiting(&self, number: Number) -> bool {
+        self.mark == number && self.future.is_some() && !self.aborted
+    }
+
+    /// What it has panicked with. Of any other task, what it has left is dropped.
+    pub(crate) fn into_payload(self) -> Option<Payload> {
+        self.future.filter(|_| self.ended == Some(Ended::Panicked)).map(take_payload)
+    }
+}
+
 impl Executor {
     /// For a runtime that gives each poll a budget of `limit` operations.
     pub(crate) const fn new(runtime: u32, limit: i32) -> Executor {
@@ -134,6 +151,8 @@ impl Executor {
             is_root_woken: false,
             limit,
             clock: 0,
+            propagates: false,
+            unobserved: None,
             closing: false,
             counts: Counts {
                 alive: 0,
@@ -163,6 +182,7 @@ impl Executor {
             detached: false,
             aborted: false,
             polled: self.clock,
+            clones: 0,
             polls: 0,
             about,
         });
@@ -206,7 +226,6 @@ impl Executor {
         self.ready.len() - self.head
     }
 
-    /// Whether there is something to poll.
     #[inline]
     pub(crate) fn is_busy(&self) -> bool {
         self.ready() > 0 || self.is_root_woken
@@ -245,6 +264,9 @@ impl Executor {
         if self.head == self.ready.len() {
             self.ready.clear();
             self.head = 0;
+            if self.ready.capacity() > KEPT && self.counts.alive == 0 {
+                self.ready = Vec::new(); // A burst is over.
+            }
         } else if self.head >= KEPT {
             self.compact();
         }
@@ -272,7 +294,6 @@ impl Executor {
     }
 
     /// Takes out a task that has ended, when nobody will ever join it.
-    #[inline]
     pub(crate) fn take_detached(&mut self, index: u32) -> Option<Task> {
         if self.tasks.at_mut(index)?.detached { self.tasks.remove_at(index) } else { None }
     }
@@ -319,10 +340,24 @@ impl Executor {
         }
     }
 
-    /// The id of the task whose waker is `number`.
-    pub(crate) fn id_of(&mut self, number: Number) -> Option<u64> {
-        let task = self.tasks.at_mut(number.index())?;
-        [number, !number].contains(&task.mark).then_some(task.id)
+    /// Keeps what a task panicked with that nobody will ever join. Returns a second one, to be dropped.
+    #[must_use]
+    pub(crate) fn keep_unobserved(&mut self, payload: Payload) -> Option<Payload> {
+        // So that the loop is left.
+        self.is_root_woken = true;
+        match self.unobserved {
+            Some(_) => Some(payload),
+            None => {
+                self.unobserved = Some(payload);
+                None
+            }
+        }
+    }
+
+    /// The task with this number, if it has not ended.
+    pub(crate) fn task(&mut self, number: Number) -> Option<&mut Task> {
+        let task = self.tasks.at_mut(number.index());
+        task.filter(|task| [number, !number].contains(&task.mark))
     }
 
     /// The runtime ends: where there are tasks now, to be taken out one by one.
@@ -335,13 +370,6 @@ impl Executor {
         let Some(mut task) = self.tasks.remove_at(index) else { return (None, None) };
         self.counts.alive -= u64::from(task.ended.is_none());
         (task.joiner.take(), Some(task))
-    }
-
-    /// Gives back what a burst of tasks has left behind.
-    pub(crate) fn shrink(&mut self) {
-        if self.ready.is_empty() && self.ready.capacity() > KEPT && self.counts.alive == 0 {
-            self.ready = Vec::new();
-        }
     }
 
     /// Shows every task that has not ended: what is known of it, and what it is doing.

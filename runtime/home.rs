@@ -5,6 +5,7 @@
 use crate::current::{self, Outer};
 use crate::executor::Executor;
 use crate::mailbox::Mailbox;
+use crate::number::Number;
 use crate::reactor::Reactor;
 use crate::sys::{self, Epoll, TimerFd};
 use crate::timers::Timers;
@@ -15,7 +16,7 @@ use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(crate) struct Parts {
     pub(crate) id: u32,
@@ -40,7 +41,13 @@ pub(crate) struct Settings {
     pub(crate) polls_per_turn: usize,
     pub(crate) budget: i32,
     pub(crate) self_waking_fd: bool,
+    /// A panic that nobody will ever join comes out of the loop.
+    pub(crate) propagates: bool,
+    pub(crate) on_long_poll: Option<OnLongPoll>,
 }
+
+/// What to call when a poll took at least as long: with the number of the task, and how long it took.
+pub(crate) type OnLongPoll = (Duration, Arc<dyn Fn(&Parts, Number, Duration) + Send + Sync>);
 
 impl Parts {
     pub(crate) fn new(settings: Settings) -> io::Result<Parts> {
@@ -56,6 +63,7 @@ impl Parts {
         alarmed.inspect_err(|_| waker::unregister(id))?;
         let mut executor = Executor::new(id, settings.budget);
         executor.clock = sys::coarse_clock();
+        executor.propagates = settings.propagates;
         Ok(Parts {
             id,
             process: sys::process(),

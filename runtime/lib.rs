@@ -31,6 +31,7 @@ mod bytes;
 mod current;
 mod executor;
 mod fd;
+mod forgotten;
 mod home;
 mod interest;
 mod mailbox;

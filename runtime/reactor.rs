@@ -31,7 +31,7 @@ pub(crate) struct Reactor {
     watched: RefCell<Watched>,
     /// The number of sources, beside the borrow.
     alive: Cell<usize>,
-    /// The last wait had no room for all events.
+    /// A wait had no room for all events. Taken back by whoever wants to know.
     pub(crate) more: Cell<bool>,
     pub(crate) waits: Cell<u64>,
     pub(crate) seen: Cell<u64>,
@@ -128,7 +128,9 @@ impl Reactor {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error),
         };
-        self.more.set(n == events.capacity());
+        if n == events.capacity() {
+            self.more.set(true);
+        }
         self.seen.set(self.seen.get() + n as u64);
         for (datum, bits) in events.first(n) {
             let woken = match sources.get(Key::from_bits(datum)) {

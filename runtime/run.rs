@@ -5,11 +5,10 @@
 //! and for wakers that are not ours. All of this concerns the runtime that is current.
 
 use crate::current;
-use crate::executor::{Ended, Next, TaskKey};
+use crate::executor::{Ended, Next, Task, TaskKey};
 use crate::number::Number;
-use crate::spawned::{Spawned, contain, panicked};
+use crate::spawned::{Payload, Spawned, contain, panicked};
 use crate::waker::{clone, drop_contained, wake_contained};
-use std::any::Any;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
@@ -21,11 +20,11 @@ pub(crate) const HELD_ACROSS_AWAIT: &str =
 /// Polls once each, in order, the tasks that are ready now, at most `most` of them. What is woken
 /// meanwhile waits; returns whether there is anything.
 #[inline]
-pub(crate) fn run_ready(runtime: u32, most: usize) -> bool {
+pub(crate) fn run_ready(runtime: u32, most: usize, watch: &impl Watch) -> bool {
     let count = current::executor(|executor| executor.ready()).min(most);
     for _ in 0..count {
         if let Some(next) = current::begin_next() {
-            run(runtime, next);
+            run(runtime, next, watch);
         }
     }
     current::end_poll();
@@ -35,29 +34,48 @@ pub(crate) fn run_ready(runtime: u32, most: usize) -> bool {
     })
 }
 
+/// Who looks on while a task is polled. Nobody: `()`.
+pub(crate) trait Watch {
+    fn watch<R>(&self, number: Number, poll: impl FnOnce() -> R) -> R;
+    /// The poll was `Pending`, and the future is back in its place.
+    fn pending(&self, _: Number) {}
+}
+
+impl Watch for () {
+    #[inline(always)]
+    fn watch<R>(&self, _: Number, poll: impl FnOnce() -> R) -> R {
+        poll()
+    }
+}
+
 #[inline(always)]
-fn run(runtime: u32, mut next: Next) {
+fn run(runtime: u32, mut next: Next, watch: &impl Watch) {
     if next.is_aborted {
         return drop_aborted(next);
     }
     // Dropping a waker of ours does nothing, so it need not be done.
     let waker = ManuallyDrop::new(next.number.waker());
     let mut cx = Context::from_waker(&waker);
-    let polled = catch_unwind(AssertUnwindSafe(|| next.future.as_mut().poll(&mut cx)));
+    let poll = || catch_unwind(AssertUnwindSafe(|| next.future.as_mut().poll(&mut cx)));
+    let polled = watch.watch(next.number, poll);
     // A guard that is held suspends the poll, see `home.rs`.
     if current::number() == Number::NONE && current::runtime() != runtime {
         contain(|| drop(polled));
         return drop_strayed(runtime, next);
     }
     match polled {
-        Ok(Poll::Pending) => current::executor(|executor| executor.put_back(next)),
+        Ok(Poll::Pending) => {
+            let number = next.number;
+            current::executor(|executor| executor.put_back(next));
+            watch.pending(number);
+        }
         Ok(Poll::Ready(())) => end(next.number.index(), Some(next.future), Ended::Finished),
         Err(payload) => drop_panicked(next, payload),
     }
 }
 
 #[cold]
-fn drop_panicked(task: Next, payload: Box<dyn Any + Send>) {
+fn drop_panicked(task: Next, payload: Payload) {
     contain(|| drop(task.future));
     end(task.number.index(), Some(panicked(payload)), Ended::Panicked);
 }
@@ -83,7 +101,7 @@ fn end(index: u32, left: Option<Spawned>, ended: Ended) {
         wake_contained(joiner);
     } else if let Some(task) = current::executor(|executor| executor.take_detached(index)) {
         // An output, or a panic's payload.
-        contain(|| drop(task));
+        contain(|| drop_unjoined(task));
     }
 }
 
@@ -98,6 +116,17 @@ pub(crate) fn poll_join(key: TaskKey, cx: &Context<'_>) -> Poll<(Ended, Option<S
         drop_contained(old);
     }
     Poll::Pending
+}
+
+/// Drops an ended task that nobody will join; its panic comes out of the loop, if that was asked for.
+pub(crate) fn drop_unjoined(task: Task) {
+    if !current::executor(|executor| executor.propagates) {
+        return drop(task);
+    }
+    if let Some(payload) = task.into_payload() {
+        let more = current::executor(|executor| executor.keep_unobserved(payload));
+        drop(more);
+    }
 }
 
 /// Drops every task, and those that their destructors spawn, until none is left.

@@ -12,7 +12,7 @@ mod inspect;
 mod remote;
 mod workers;
 
-pub use builder::Builder;
+pub use builder::{Builder, PanicPolicy};
 pub use embed::Next;
 pub use inspect::{Metrics, metrics, tasks};
 pub use remote::{Remote, RemoteError, RemoteJoinHandle, remote};
@@ -32,7 +32,7 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop};
-use std::panic::Location;
+use std::panic::{Location, resume_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -94,6 +94,7 @@ impl Runtime {
         number.wake();
         loop {
             if current::executor(|executor| mem::take(&mut executor.is_root_woken)) {
+                resume_unobserved();
                 current::begin_poll(number);
                 let polled = root.as_mut().poll(&mut cx);
                 current::end_poll();
@@ -163,9 +164,17 @@ impl Parts {
 
     #[inline(always)]
     fn run_ready(&self) -> bool {
-        let busy = run::run_ready(self.id, self.settings.polls_per_turn);
+        let busy = match self.settings.on_long_poll.is_some() || cfg!(debug_assertions) {
+            true => self.run_ready_watched(),
+            false => run::run_ready(self.id, self.settings.polls_per_turn, &()),
+        };
         self.turns.set(self.turns.get() + 1);
         busy
+    }
+
+    #[cold]
+    fn run_ready_watched(&self) -> bool {
+        run::run_ready(self.id, self.settings.polls_per_turn, self)
     }
 
     /// Whether anybody outside could make a task ready: a source, a timer, a letter. So tasks that only wake each
@@ -187,7 +196,6 @@ impl Parts {
             "a runtime goes on in the parent of a fork: leave the child by `exec` or `_exit`"
         );
         if !busy {
-            current::executor(|executor| executor.shrink());
             let left = self.timers.next().map(until).into_iter().chain(at_most).min();
             // From here on a letter wakes us; one that has come already keeps us awake.
             if left == Some(Duration::ZERO) || self.mailbox.park() {
@@ -212,6 +220,13 @@ impl Parts {
 
 fn is_root_woken() -> bool {
     current::executor(|executor| executor.is_root_woken)
+}
+
+/// Ends the loop by the panic of a task that nobody will ever join, if it is to be ended so.
+fn resume_unobserved() {
+    if let Some(payload) = current::executor(|executor| executor.unobserved.take()) {
+        resume_unwind(payload);
+    }
 }
 
 fn until(deadline: Instant) -> Duration {

@@ -8,6 +8,7 @@
 //! No edge can slip between a call that returns `WouldBlock` and the waiter that is then stored: edges
 //! are read in `Reactor::wait` alone, on this thread, and this thread is here.
 
+use crate::current;
 use crate::number::Number;
 use crate::slab::Key;
 use crate::sys::{AtomicLocation, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP};
@@ -245,6 +246,9 @@ impl Source {
                 waiting.number.store(number.to_bits(), Relaxed);
                 waiting.ticket.store(ticket.0, Relaxed);
                 waiting.at.set(at);
+                if cfg!(debug_assertions) {
+                    current::leave_number();
+                }
             }
             _ => self.wait_aside::<D>(ticket, waker, at),
         }

@@ -64,11 +64,21 @@ where
     }
 }
 
-/// What stands where a future was that has panicked.
-struct Panicked(Option<Box<dyn Any + Send>>);
+/// What a task has panicked with.
+pub(crate) type Payload = Box<dyn Any + Send>;
 
-pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Spawned {
+/// What stands where a future was that has panicked.
+struct Panicked(Option<Payload>);
+
+pub(crate) fn panicked(payload: Payload) -> Spawned {
     Box::pin(Panicked(Some(payload)))
+}
+
+/// What [`panicked`] was told.
+pub(crate) fn take_payload(mut panicked: Spawned) -> Payload {
+    let payload =
+        panicked.as_mut().output().and_then(|it| it.downcast_mut::<Option<Payload>>()?.take());
+    payload.unwrap_or_else(|| Box::new(()))
 }
 
 impl Erased for Panicked {

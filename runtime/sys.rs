@@ -237,6 +237,8 @@ pub(crate) trait WakeNumber: Sized + 'static {
     /// The one table of this kind. A `static`, so that `Waker::will_wake` can compare addresses.
     fn table() -> &'static NumberTable<Self>;
     fn wake(number: u64);
+    /// A clone was made, or dropped. Told in debug builds only.
+    fn count(number: u64, made: bool);
 }
 
 /// The vtable of a waker that is a number. Its functions are safe: none ever follows the "pointer".
@@ -246,13 +248,25 @@ impl<W: WakeNumber> NumberTable<W> {
     pub(crate) const fn new() -> NumberTable<W> {
         const { assert!(size_of::<*const ()>() == size_of::<u64>(), "waken needs a 64-bit target") };
         fn clone<W: WakeNumber>(data: *const ()) -> RawWaker {
+            if cfg!(debug_assertions) {
+                W::count(data.addr() as u64, true);
+            }
             RawWaker::new(data, &W::table().0)
         }
         fn wake<W: WakeNumber>(data: *const ()) {
             W::wake(data.addr() as u64);
+            drop::<W>(data);
         }
-        fn drop(_: *const ()) {}
-        NumberTable(RawWakerVTable::new(clone::<W>, wake::<W>, wake::<W>, drop), PhantomData)
+        fn wake_by_ref<W: WakeNumber>(data: *const ()) {
+            W::wake(data.addr() as u64);
+        }
+        fn drop<W: WakeNumber>(data: *const ()) {
+            if cfg!(debug_assertions) {
+                W::count(data.addr() as u64, false);
+            }
+        }
+        let table = RawWakerVTable::new(clone::<W>, wake::<W>, wake_by_ref::<W>, drop::<W>);
+        NumberTable(table, PhantomData)
     }
 
     /// The number behind `waker`, if it is one of this table's.

@@ -18,7 +18,7 @@ use crate::current;
 use crate::executor::{About, Ended, TaskKey};
 use crate::home::{at_home, panic_outside, under};
 use crate::run;
-use crate::spawned::erase;
+use crate::spawned::{erase, take_payload};
 use crate::waker::{drop_contained, mailbox_of};
 use std::any::Any;
 use std::borrow::Cow;
@@ -29,9 +29,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 pub(crate) type Name = Box<Cow<'static, str>>;
-
-/// What a task that has panicked leaves behind.
-type Payload = Option<Box<dyn Any + Send>>;
 
 /// The other end of a spawned task. Awaiting it gives the task's output.
 ///
@@ -128,19 +125,15 @@ impl<T> JoinHandle<T> {
             self.joined = true;
             return Poll::Ready(Err(JoinError::cancelled(id)));
         }
-        let (ended, mut left) = ready!(run::poll_join(self.key, cx));
+        let (ended, left) = ready!(run::poll_join(self.key, cx));
         self.joined = true;
-        let left = left.as_mut().and_then(|left| left.as_mut().output());
-        Poll::Ready(match ended {
-            Ended::Finished => match left.and_then(self.take) {
+        Poll::Ready(match (ended, left) {
+            (Ended::Finished, Some(mut left)) => match left.as_mut().output().and_then(self.take) {
                 Some(output) => Ok(output),
                 None => unreachable!("a finished task holds its output until it is joined"),
             },
-            Ended::Panicked => {
-                let payload = left.and_then(|left| left.downcast_mut::<Payload>()?.take());
-                Err(JoinError::panicked(id, payload.unwrap_or_else(|| Box::new(()))))
-            }
-            Ended::Cancelled => Err(JoinError::cancelled(id)),
+            (Ended::Panicked, Some(left)) => Err(JoinError::panicked(id, take_payload(left))),
+            _ => Err(JoinError::cancelled(id)),
         })
     }
 }
@@ -205,9 +198,9 @@ fn detach(key: TaskKey) {
         Some((joiner, task)) => {
             joiner.into_iter().for_each(drop_contained);
             // An output is dropped here, in the caller's own `drop`, and so is a panic in that.
-            drop(task);
+            task.into_iter().for_each(run::drop_unjoined);
         }
-        None => at_home(key.runtime, move |_| drop(detach())),
+        None => at_home(key.runtime, move |_| detach().1.into_iter().for_each(run::drop_unjoined)),
     }
 }
 
@@ -334,5 +327,5 @@ pub fn id() -> Id {
 
 /// The id of the task that is running, if one is.
 pub fn try_id() -> Option<Id> {
-    current::executor(|executor| executor.id_of(current::number())).map(Id::from_bits)
+    current::executor(|executor| Some(Id::from_bits(executor.task(current::number())?.id)))
 }

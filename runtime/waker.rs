@@ -5,6 +5,7 @@
 //! anywhere else it is a letter.
 
 use crate::current;
+use crate::forgotten;
 use crate::mailbox::Mailbox;
 use crate::number::Number;
 use crate::spawned::contain;
@@ -61,12 +62,23 @@ impl WakeNumber for Task {
     fn wake(number: u64) {
         Number::from_bits(number).wake();
     }
+
+    fn count(number: u64, made: bool) {
+        let number = Number::from_bits(number);
+        let registry = REGISTRY.read().unwrap_or_else(PoisonError::into_inner);
+        if registry.mailboxes.contains_key(&number.runtime()) {
+            forgotten::count(number, made);
+        }
+    }
 }
 
 /// `Waker::clone`, without a call where it is one of ours.
 #[inline]
 pub(crate) fn clone(waker: &Waker) -> Waker {
-    Number::behind(waker).map_or_else(|| waker.clone(), Number::waker)
+    match Number::behind(waker) {
+        Some(number) if !cfg!(debug_assertions) => number.waker(),
+        _ => waker.clone(),
+    }
 }
 
 /// Wakes somebody's waker. A foreign one may panic; the others of its batch must not suffer.
@@ -74,7 +86,7 @@ pub(crate) fn clone(waker: &Waker) -> Waker {
 pub(crate) fn wake_contained(waker: Waker) {
     match Number::behind(&waker) {
         Some(number) => {
-            mem::forget(waker); // A number, as it says, so there is nothing to drop.
+            forget(waker);
             number.wake();
         }
         None => wake_foreign(waker),
@@ -92,8 +104,16 @@ fn wake_foreign(waker: Waker) {
 #[inline]
 pub(crate) fn drop_contained(waker: Waker) {
     match Number::behind(&waker) {
-        Some(_) => mem::forget(waker),
+        Some(_) => forget(waker),
         None => contain(|| drop(waker)),
+    }
+}
+
+/// A waker of ours is a number, so there is nothing to drop, but for the count in debug builds.
+#[inline]
+fn forget(waker: Waker) {
+    if !cfg!(debug_assertions) {
+        mem::forget(waker);
     }
 }
 
@@ -131,6 +151,9 @@ pub(crate) fn register(mailbox: &Arc<Mailbox>) -> io::Result<u32> {
 }
 
 pub(crate) fn unregister(serial: u32) {
+    if cfg!(debug_assertions) {
+        forgotten::unregister(serial);
+    }
     let _mailbox =
         REGISTRY.write().unwrap_or_else(PoisonError::into_inner).mailboxes.remove(&(serial as u16));
 }

@@ -16,12 +16,13 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("executor", &["number", "slab", "spawned"]),
     ("current", &["executor", "number"]),
     ("mailbox", &["number", "sys"]),
-    ("waker", &["current", "mailbox", "number", "spawned", "sys"]),
+    ("forgotten", &["current", "number"]),
+    ("waker", &["current", "forgotten", "mailbox", "number", "spawned", "sys"]),
     ("run", &["current", "executor", "number", "spawned", "waker"]),
-    ("source", &["number", "slab", "sys", "waker"]),
+    ("source", &["current", "number", "slab", "sys", "waker"]),
     ("timers", &["number", "slab", "waker"]),
     ("reactor", &["slab", "source", "sys", "waker"]),
-    ("home", &["current", "executor", "mailbox", "reactor", "sys", "timers", "waker"]),
+    ("home", &["current", "executor", "mailbox", "number", "reactor", "sys", "timers", "waker"]),
     ("interest", &["source", "sys"]),
     ("fd", &["current", "home", "interest", "source", "waker"]),
     ("task", &["current", "executor", "home", "run", "spawned", "waker"]),
@@ -41,7 +42,16 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "runtime",
         &[
-            "current", "executor", "home", "mailbox", "number", "run", "spawned", "sys", "task",
+            "current",
+            "executor",
+            "forgotten",
+            "home",
+            "mailbox",
+            "number",
+            "run",
+            "spawned",
+            "sys",
+            "task",
             "waker",
         ],
     ),
@@ -51,18 +61,32 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 ///
 /// The plan was 1,600 lines. It is more, because four things cost more than was thought: containing
 /// panics of foreign wakers and destructors, several waiters on one direction, going home from other
-/// threads, and forks. Each is a promise with tests; none is decoration.
+/// threads, and forks. Each is a promise with tests; none is decoration. Living in somebody else's loop, and saying
+/// what goes wrong, are a hundred and fifty more. (`forgotten` is left out: one need not know it.)
 const INNER_ROOMS: &[&str] = &[
-    "current", "executor", "home", "mailbox", "number", "reactor", "run", "runtime", "slab",
-    "source", "spawned", "sys", "timers", "waker",
+    "current",
+    "executor",
+    "forgotten",
+    "home",
+    "mailbox",
+    "number",
+    "reactor",
+    "run",
+    "runtime",
+    "slab",
+    "source",
+    "spawned",
+    "sys",
+    "timers",
+    "waker",
 ];
-const INNER_ROOMS_LINES: usize = 2850;
+const INNER_ROOMS_LINES: usize = 3055;
 
 const LONGEST_FILE: usize = 400;
 
 /// Lines of `runtime/` that are neither blank nor comment. The plan was 3,000; the same reason. The core alone has
 /// 4,600; each kind of socket adds its public face, of which every method says what it is.
-const CODE_LINES: usize = 5900;
+const CODE_LINES: usize = 6100;
 
 struct Source {
     path: PathBuf,

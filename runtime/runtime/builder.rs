@@ -2,9 +2,14 @@
 
 use super::Runtime;
 use crate::home::{self, Parts, Settings};
+use crate::number::Number;
+use crate::spawned::contain;
+use crate::task::TaskInfo;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Makes a [`Runtime`] with other settings than the defaults. One builder can make many.
 ///
@@ -26,6 +31,8 @@ impl Builder {
             polls_per_turn: usize::MAX,
             budget: 128,
             self_waking_fd: false,
+            propagates: false,
+            on_long_poll: None,
         };
         Builder { settings }
     }
@@ -58,6 +65,39 @@ impl Builder {
         self
     }
 
+    /// What becomes of a panic in a task: [`PanicPolicy::Isolate`] by default.
+    pub fn panics(mut self, policy: PanicPolicy) -> Builder {
+        self.settings.propagates = policy == PanicPolicy::PropagateUnobserved;
+        self
+    }
+
+    /// Calls `f` after each poll of a task that took at least `over`: with the task, and how long it took. Such a poll
+    /// keeps everybody else waiting. Costs two looks at the clock a poll. It runs on the runtime's thread, and while
+    /// the wait graph is looked at, so it had better be short; a panic in it ends there.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let runtime = waken::Builder::new()
+    ///     .on_long_poll(Duration::from_millis(10), |task, took| {
+    ///         eprintln!("{task} after a poll of {} ms", took.as_millis());
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn on_long_poll(
+        mut self,
+        over: Duration,
+        f: impl Fn(&TaskInfo, Duration) + Send + Sync + 'static,
+    ) -> Builder {
+        let call = move |parts: &Parts, number: Number, took: Duration| {
+            if let Some(task) = parts.task(number) {
+                contain(|| f(&task, took));
+            }
+        };
+        self.settings.on_long_poll = Some((over, Arc::new(call)));
+        self
+    }
+
     /// Makes a runtime for this thread.
     ///
     /// # Errors
@@ -69,9 +109,22 @@ impl Builder {
     }
 }
 
+/// What a panic inside a task does. The panic hook has printed it in every case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PanicPolicy {
+    /// It is kept for the [`JoinHandle`](crate::JoinHandle), and the other tasks go on.
+    #[default]
+    Isolate,
+    /// The same, but once nobody can join the task any more, because its handle is dropped, the panic is resumed out of
+    /// `block_on` or `turn`. For tests, and for servers that are to end loudly.
+    PropagateUnobserved,
+}
+
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { events_per_poll, polls_per_turn, budget, self_waking_fd } = &self.settings;
+        let Settings { events_per_poll, polls_per_turn, budget, self_waking_fd, .. } =
+            &self.settings;
         f.debug_struct("Builder")
             .field("events_per_poll", events_per_poll)
             .field("polls_per_turn", polls_per_turn)

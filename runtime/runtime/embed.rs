@@ -1,6 +1,6 @@
 //! A runtime inside somebody else's loop: a turn at a time, and a descriptor that says when.
 
-use super::{Running, Runtime};
+use super::{Running, Runtime, resume_unobserved};
 use crate::current;
 use crate::home::Parts;
 use std::io;
@@ -48,10 +48,12 @@ impl Runtime {
         let _running = Running::turn(&self.parts);
         let _current = self.enter();
         let busy = current::executor(|executor| executor.is_busy());
+        self.parts.reactor.more.set(false);
         self.parts.park(busy, max_wait)?;
         self.parts.run_ready();
         // There is no root here, but its number may be woken to end the wait.
         current::executor(|executor| executor.is_root_woken = false);
+        resume_unobserved();
         Ok(self.parts.next())
     }
 

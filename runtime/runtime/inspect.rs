@@ -6,11 +6,14 @@
 use super::Runtime;
 use crate::current;
 use crate::executor::Task;
+use crate::forgotten;
 use crate::home::{Parts, expect_current};
 use crate::number::Number;
+use crate::run::Watch;
 use crate::sys;
 use crate::task::{Id, State, TaskInfo, Wait, WaitOn};
 use std::collections::HashMap;
+use std::time::Instant;
 
 /// Counts since the runtime was made, and (`…_alive`) of what there is now. Always on: each is one addition.
 ///
@@ -103,6 +106,42 @@ pub fn metrics() -> Metrics {
     expect_current("runtime::metrics").metrics()
 }
 
+/// For [`Builder::on_long_poll`](super::Builder::on_long_poll), and in debug builds for tasks that can never wake.
+impl Watch for Parts {
+    fn watch<R>(&self, number: Number, poll: impl FnOnce() -> R) -> R {
+        if self.settings.on_long_poll.is_none() {
+            return poll();
+        }
+        let start = Instant::now();
+        let polled = poll();
+        let took = start.elapsed();
+        if let Some((_, call)) =
+            self.settings.on_long_poll.as_ref().filter(|(over, _)| took >= *over)
+        {
+            call(self, number, took);
+        }
+        polled
+    }
+
+    /// A source keeps a number, everything else a clone of the waker, and those are counted. So who waits, and has
+    /// neither, has been forgotten.
+    fn pending(&self, number: Number) {
+        if !cfg!(debug_assertions)
+            || current::has_left_number()
+            || !forgotten::is_without_clone(number)
+        {
+            return;
+        }
+        let mut is_kept = false;
+        self.reactor.for_each(|source| {
+            source.for_each(|waiter, _, _| is_kept |= waiter == Some(number));
+        });
+        if let (false, Some(task)) = (is_kept, self.task(number)) {
+            forgotten::tell(number, &task.who());
+        }
+    }
+}
+
 /// Of the current runtime.
 impl Parts {
     fn metrics(&self) -> Metrics {
@@ -127,6 +166,14 @@ impl Parts {
         }
     }
 
+    /// The task with this number, which must be the one that is polled.
+    pub(super) fn task(&self, number: Number) -> Option<TaskInfo> {
+        current::executor(|executor| {
+            let task = executor.task(number)?;
+            Some(info(task, State::Running, Vec::new()))
+        })
+    }
+
     fn tasks(&self) -> Vec<TaskInfo> {
         let mut waits = self.waits();
         let mut tasks = Vec::new();
@@ -136,16 +183,7 @@ impl Parts {
                 // A channel, a lock, another thread: whoever will wake it is not ours.
                 waits_for.push(Wait { on: WaitOn::Other, at: None });
             }
-            tasks.push(TaskInfo {
-                id: Id::from_bits(task.id),
-                name: task.about.name.as_ref().map(|name| (**name).clone()),
-                spawned_at: task.about.spawned_at,
-                future: (task.about.future)(),
-                state,
-                polls: task.polls,
-                idle: sys::coarse_age(task.polled),
-                waits_for,
-            });
+            tasks.push(info(task, state, waits_for));
         };
         current::executor(|executor| executor.for_each(&mut show));
         tasks.sort_by_key(|task| task.id);
@@ -174,5 +212,18 @@ impl Parts {
             });
         });
         waits
+    }
+}
+
+fn info(task: &Task, state: State, waits_for: Vec<Wait>) -> TaskInfo {
+    TaskInfo {
+        id: Id::from_bits(task.id),
+        name: task.about.name.as_ref().map(|name| (**name).clone()),
+        spawned_at: task.about.spawned_at,
+        future: (task.about.future)(),
+        state,
+        polls: task.polls,
+        idle: sys::coarse_age(task.polled),
+        waits_for,
     }
 }

@@ -87,13 +87,17 @@ pub enum WaitOn {
     Other,
 }
 
+impl TaskInfo {
+    /// ``task 7 `conn` (src/main.rs:12)``
+    pub(crate) fn who(&self) -> String {
+        let name = self.name.as_ref().map(|name| format!("`{name}` ")).unwrap_or_default();
+        format!("task {} {name}({})", self.id, Place(self.spawned_at))
+    }
+}
+
 impl fmt::Display for TaskInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "task {} ", self.id)?;
-        if let Some(name) = &self.name {
-            write!(f, "`{name}` ")?;
-        }
-        write!(f, "({}) ", Place(self.spawned_at))?;
+        write!(f, "{} ", self.who())?;
         let seconds = self.idle.as_secs_f64();
         match self.state {
             State::Running => write!(f, "is running"),

@@ -1,0 +1,277 @@
+//! What a runtime says by itself: a long poll, a task that can never wake, a panic that nobody joins.
+mod support;
+
+use std::future::{pending, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+use std::thread;
+use std::time::Duration;
+use support::{pair, panic_message, watched};
+use waken::runtime::{Next, PanicPolicy};
+use waken::task::{self, yield_now};
+use waken::time::sleep;
+use waken::{AsyncTcpListener, Builder, JoinSet, Runtime, block_on, spawn};
+
+// ---- long polls -------------------------------------------------------------------------------
+
+type Seen = Arc<Mutex<Vec<(String, Duration)>>>;
+
+fn watching(over: Duration) -> (Runtime, Seen) {
+    let seen = Seen::default();
+    let theirs = seen.clone();
+    let builder = Builder::new().on_long_poll(over, move |task, took| {
+        theirs.lock().unwrap().push((task.to_string(), took));
+    });
+    (builder.build().unwrap(), seen)
+}
+
+#[test]
+fn a_long_poll_names_the_task_its_line_and_how_long_it_took() {
+    watched(20, || {
+        let (runtime, seen) = watching(Duration::from_millis(30));
+        runtime.block_on(async {
+            let slow = task::Builder::new().name("slow").spawn(async {
+                yield_now().await;
+                thread::sleep(Duration::from_millis(40));
+                yield_now().await;
+            });
+            slow.await.unwrap();
+        });
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen.len(), 1, "{seen:?}");
+        let (who, took) = &seen[0];
+        assert!(who.starts_with("task 1 `slow` (tests/saying.rs:"), "{who}");
+        assert!(*took >= Duration::from_millis(40), "{took:?}");
+    });
+}
+
+#[test]
+fn the_poll_in_which_a_task_ends_or_panics_counts_as_well() {
+    watched(20, || {
+        let (runtime, seen) = watching(Duration::from_millis(10));
+        let ends = runtime.spawn(async { thread::sleep(Duration::from_millis(15)) });
+        let panics = runtime.spawn(async {
+            thread::sleep(Duration::from_millis(15));
+            panic!("late");
+        });
+        runtime.block_on(ends).unwrap();
+        runtime.block_on(panics).unwrap_err();
+        assert_eq!(seen.lock().unwrap().len(), 2);
+    });
+}
+
+#[test]
+fn a_panic_in_the_one_who_is_told_harms_nobody() {
+    watched(20, || {
+        let builder = Builder::new().on_long_poll(Duration::ZERO, |_, _| panic!("no time"));
+        let runtime = builder.build().unwrap();
+        let task = runtime.spawn(async {
+            sleep(Duration::from_millis(1)).await;
+            7
+        });
+        assert_eq!(runtime.block_on(task).unwrap(), 7);
+    });
+}
+
+// ---- panics that nobody joins -----------------------------------------------------------------
+
+fn loud() -> Runtime {
+    Builder::new().panics(PanicPolicy::PropagateUnobserved).build().unwrap()
+}
+
+fn message<R>(act: impl FnOnce() -> R) -> String {
+    match catch_unwind(AssertUnwindSafe(act)) {
+        Ok(_) => panic!("it did not panic"),
+        Err(panic) => panic_message(panic),
+    }
+}
+
+#[test]
+fn the_panic_of_a_detached_task_comes_out_of_block_on_if_that_was_asked_for() {
+    watched(20, || {
+        let runtime = loud();
+        drop(runtime.spawn(async {
+            yield_now().await;
+            panic!("nobody listens");
+        }));
+        assert_eq!(message(|| runtime.block_on(pending::<()>())), "nobody listens");
+        // And the runtime goes on.
+        assert_eq!(runtime.block_on(async { spawn(async { 5 }).await.unwrap() }), 5);
+        assert_eq!(runtime.metrics().tasks_panicked, 1);
+    });
+}
+
+#[test]
+fn so_does_that_of_a_task_whose_handle_is_dropped_later() {
+    watched(20, || {
+        let runtime = loud();
+        let handle = runtime.spawn(async { panic!("too late to ask") });
+        runtime.block_on(async {
+            while !handle.is_finished() {
+                yield_now().await;
+            }
+        });
+        let outcome = message(|| {
+            runtime.block_on(async {
+                drop(handle);
+                pending::<()>().await;
+            });
+        });
+        assert_eq!(outcome, "too late to ask");
+    });
+}
+
+#[test]
+fn a_panic_that_is_joined_stays_with_its_handle() {
+    watched(20, || {
+        let runtime = loud();
+        runtime.block_on(async {
+            let error = spawn(async { panic!("heard") }).await.unwrap_err();
+            assert!(error.is_panic());
+            let mut set = JoinSet::new();
+            set.spawn(async { panic!("heard as well") });
+            assert!(set.join_next().await.unwrap().unwrap_err().is_panic());
+            yield_now().await;
+        });
+    });
+}
+
+#[test]
+fn it_comes_out_of_a_turn_too() {
+    watched(20, || {
+        let runtime = loud();
+        drop(runtime.spawn(async { panic!("in a turn") }));
+        assert_eq!(message(|| runtime.turn(Some(Duration::ZERO))), "in a turn");
+        assert_eq!(runtime.turn(Some(Duration::ZERO)).unwrap(), Next::Idle);
+    });
+}
+
+#[test]
+fn of_several_the_first_comes_out_and_none_twice() {
+    watched(20, || {
+        let runtime = loud();
+        for n in 0..3 {
+            drop(runtime.spawn(async move { panic!("panic {n}") }));
+        }
+        assert_eq!(message(|| runtime.block_on(pending::<()>())), "panic 0");
+        runtime.block_on(async { sleep(Duration::from_millis(5)).await });
+    });
+}
+
+#[test]
+fn by_default_nothing_comes_out() {
+    watched(20, || {
+        block_on(async {
+            drop(spawn(async { panic!("kept to itself") }));
+            sleep(Duration::from_millis(5)).await;
+        });
+    });
+}
+
+// ---- tasks that can never wake ----------------------------------------------------------------
+
+/// What the body of the test `name` writes to standard error, in a process of its own.
+fn told(name: &str, body: impl FnOnce()) -> Option<Vec<String>> {
+    const VARIABLE: &str = "WAKEN_TEST_TOLD";
+    if std::env::var(VARIABLE).as_deref() == Ok(name) {
+        watched(20, body);
+        return None;
+    }
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .env(VARIABLE, name)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
+    let lines = String::from_utf8(child.stderr).unwrap();
+    Some(lines.lines().filter(|line| line.starts_with("waken: ")).map(String::from).collect())
+}
+
+#[test]
+fn a_task_that_nobody_can_wake_is_told_of_once_in_debug_builds() {
+    let told = told("a_task_that_nobody_can_wake_is_told_of_once_in_debug_builds", || {
+        block_on(async {
+            let lost = task::Builder::new().name("lost").spawn(poll_fn(|_| Poll::<()>::Pending));
+            sleep(Duration::from_millis(5)).await;
+            // Polled again, it is as lost as before.
+            lost.abort_handle().abort();
+            assert!(lost.await.unwrap_err().is_cancelled());
+        });
+    });
+    let Some(told) = told else { return };
+    if cfg!(debug_assertions) {
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with("waken: task 1 `lost` (tests/saying.rs:"), "{}", told[0]);
+        assert!(told[0].contains("can never wake"), "{}", told[0]);
+    } else {
+        assert_eq!(told.len(), 0, "{told:?}");
+    }
+}
+
+#[test]
+fn of_ten_thousand_such_tasks_ten_are_told() {
+    let told = told("of_ten_thousand_such_tasks_ten_are_told", || {
+        block_on(async {
+            let tasks: Vec<_> = (0..10_000).map(|_| spawn(pending::<()>())).collect();
+            sleep(Duration::from_millis(5)).await;
+            drop(tasks);
+        });
+    });
+    let Some(told) = told else { return };
+    assert_eq!(told.len(), if cfg!(debug_assertions) { 10 } else { 0 }, "{told:?}");
+}
+
+/// Everything that a task can rightly wait for.
+#[test]
+fn of_tasks_that_will_be_woken_none_is_told() {
+    let told = told("of_tasks_that_will_be_woken_none_is_told", || {
+        block_on(async {
+            let (reader, _writer) = pair().await.unwrap();
+            let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+            spawn(async move { reader.read(&mut [0]).await });
+            spawn(async move { listener.accept().await.map(drop) });
+            let timer = spawn(sleep(Duration::from_secs(100)));
+            spawn(async move { timer.await.map_err(drop) });
+            // A waker on another thread, and one in a list of the user's.
+            let elsewhere = Arc::new(Mutex::new(Vec::<Waker>::new()));
+            let theirs = elsewhere.clone();
+            spawn(poll_fn(move |cx| {
+                let waker = cx.waker().clone();
+                thread::spawn(move || {
+                    thread::sleep(Duration::from_millis(20));
+                    drop(waker);
+                });
+                theirs.lock().unwrap().push(cx.waker().clone());
+                Poll::<()>::Pending
+            }));
+            // One that has woken itself, and one that two futures of one task keep in turn.
+            spawn(async {
+                for _ in 0..10 {
+                    yield_now().await;
+                }
+            });
+            spawn(futures_lite::future::or(pending::<()>(), async {
+                for _ in 0..5 {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            }));
+            let mut set = JoinSet::new();
+            set.spawn(sleep(Duration::from_secs(100)));
+            spawn(async move { set.join_next().await.map(drop) });
+            // Two tasks on one direction, and a foreign waker around ours.
+            let (shared, _other) = pair().await.unwrap();
+            let shared = Arc::new(shared);
+            for _ in 0..3 {
+                let shared = shared.clone();
+                spawn(async move { shared.read(&mut [0]).await });
+            }
+            sleep(Duration::from_millis(50)).await;
+            drop(elsewhere);
+        });
+    });
+    let Some(told) = told else { return };
+    assert_eq!(told, Vec::<String>::new());
+}
