@@ -1,29 +1,17 @@
 //! The examples print what their headers say, and the servers among them survive their clients.
-//!
-//! They are run as they were built by `cargo test` (or `cargo build --examples`), beside this test.
+#[path = "support/programs.rs"]
+mod programs;
 mod support;
 
+use programs::{ANY, Killed, Server, ask, example, reset};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
-use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::net::{Shutdown, TcpStream};
+use std::process::Output;
 use std::thread;
 use std::time::Duration;
 use support::{eventually, watched};
 
-const ANY: &str = "127.0.0.1:0";
-
 // ---- running them -----------------------------------------------------------------------------
-
-fn example(name: &str) -> Command {
-    let test = std::env::current_exe().unwrap();
-    let path: PathBuf = test.parent().unwrap().parent().unwrap().join("examples").join(name);
-    assert!(path.exists(), "{} is not built: `cargo build --examples`", path.display());
-    let mut command = Command::new(path);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
 
 /// Runs an example to its end, and returns its standard output.
 fn output_of(name: &str, arguments: &[&str]) -> String {
@@ -58,64 +46,6 @@ fn unnumbered(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// A child that does not survive this test, however that ends.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ended_already = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A server among the examples.
-struct Server {
-    child: Killed,
-    out: BufReader<ChildStdout>,
-    address: SocketAddr,
-}
-
-impl Server {
-    fn start(name: &str, arguments: &[&str]) -> Server {
-        let mut child = Killed(example(name).args(arguments).spawn().unwrap());
-        let mut out = BufReader::new(child.0.stdout.take().unwrap());
-        let mut line = String::new();
-        out.read_line(&mut line).unwrap();
-        let address = line.strip_prefix("listening on ").expect(&line).trim().parse().unwrap();
-        Server { child, out, address }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        stream
-    }
-
-    fn fds(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.0.id())).unwrap().count()
-    }
-
-    /// Ends the server, which must be running, and must have printed nothing more to its standard output.
-    fn stop(mut self) -> String {
-        let ended = self.child.0.try_wait().unwrap();
-        self.child.0.kill().unwrap();
-        let (mut out, mut err) = (String::new(), String::new());
-        self.out.read_to_string(&mut out).unwrap();
-        self.child.0.stderr.take().unwrap().read_to_string(&mut err).unwrap();
-        assert!(ended.is_none(), "it ended by itself: {ended:?}\n{err}");
-        assert_eq!(out, "", "one line on standard output, and no more");
-        err
-    }
-}
-
-/// What comes back for `bytes`.
-fn ask(stream: &mut TcpStream, bytes: &[u8]) -> Vec<u8> {
-    stream.write_all(bytes).unwrap();
-    let mut answer = vec![0; bytes.len()];
-    stream.read_exact(&mut answer).unwrap();
-    answer
-}
-
 /// Sends a lot, says that this was all, and gets all of it back, and then the end.
 fn send_and_half_close(mut stream: TcpStream, bytes: usize) {
     let sent: Vec<u8> = (0..bytes).map(|n| (n % 251) as u8).collect();
@@ -128,19 +58,6 @@ fn send_and_half_close(mut stream: TcpStream, bytes: usize) {
     stream.read_to_end(&mut received).unwrap();
     writing.join().unwrap();
     assert!(received == sent, "{} of {bytes} bytes came back", received.len());
-}
-
-/// Closes by a reset instead of an end.
-#[allow(unsafe_code)]
-fn reset(stream: TcpStream) {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    let size = size_of::<libc::linger>() as libc::socklen_t;
-    // SAFETY: the descriptor is open, and the kernel reads `size` bytes of `linger`.
-    let result = unsafe {
-        let (option, value) = (libc::SO_LINGER, (&raw const linger).cast());
-        libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, option, value, size)
-    };
-    assert_eq!(result, 0);
 }
 
 // ---- the programs that end --------------------------------------------------------------------
