@@ -119,6 +119,9 @@ impl AsyncTcpStream {
     ///
     /// Cancel safe: a write that is dropped before it is ready has written nothing.
     ///
+    /// With a time limit around it, make one [`try_write`](AsyncTcpStream::try_write) when the time is up: the kernel tells
+    /// of new room only when a third of the buffer is free, which a slow reader may take long to make.
+    ///
     /// # Errors
     /// See send(2): `BrokenPipe` and `ConnectionReset` are the usual ones. Never the signal `SIGPIPE`.
     #[doc(alias = "send")]
