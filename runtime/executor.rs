@@ -166,7 +166,7 @@ impl Executor {
     }
 
     /// Puts a task in, ready to be polled.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn spawn(&mut self, future: Spawned, about: About) -> TaskKey {
         self.counts.spawned += 1;
         self.counts.alive += 1;
@@ -314,10 +314,12 @@ impl Executor {
     }
 
     /// What the ended task has left, which leaves the table with it.
+    #[inline(always)]
     pub(crate) fn take_left(&mut self, key: TaskKey) -> Option<Spawned> {
-        let left = self.find(key)?.future.take();
-        // Only the future is the user's, and it is out.
-        self.tasks.discard_at(key.index);
+        let task = self.find(key)?;
+        debug_assert!(task.joiner.is_none(), "an ended task has no joiner");
+        let (left, _name) = (task.future.take(), task.about.name.take());
+        self.tasks.forget_at(key.index);
         left
     }
 
