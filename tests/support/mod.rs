@@ -5,6 +5,7 @@
 use std::cell::Cell;
 use std::future::pending;
 use std::io::{self, Write};
+use std::panic::Location;
 use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
@@ -12,6 +13,8 @@ use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
+use waken::task::{Id, Wait, WaitOn};
+use waken::time::sleep;
 use waken::{AsyncTcpListener, AsyncTcpStream, JoinHandle};
 
 /// Runs `test`, and ends the whole process, with the reason, if it takes longer than `seconds`.
@@ -179,6 +182,18 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.0.set(self.0.get() + 1);
     }
+}
+
+/// What a task waits for, and where, at a moment when it does: between a pause and the next it is ready.
+pub async fn wait_of(task: Id) -> (WaitOn, &'static Location<'static>) {
+    for _ in 0..1000 {
+        let info = waken::runtime::tasks().into_iter().find(|info| info.id == task).unwrap();
+        if let [Wait { on, at: Some(at), .. }] = info.waits_for[..] {
+            return (on, at);
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+    panic!("task {task} never waits for one thing, at a line");
 }
 
 /// Waits for a task that must end cancelled.

@@ -131,24 +131,18 @@ pub fn reset(stream: TcpStream) {
 }
 
 /// Sends one byte of urgent data; `false` when there is no room.
-pub fn send_urgent(stream: &TcpStream, byte: u8) -> bool {
+pub fn send_urgent(stream: &impl AsFd, byte: u8) -> bool {
+    let (fd, flags) = (stream.as_fd().as_raw_fd(), libc::MSG_OOB | libc::MSG_NOSIGNAL);
     // SAFETY: the byte lives, and is one byte long.
-    let sent = unsafe {
-        libc::send(
-            stream.as_raw_fd(),
-            (&raw const byte).cast(),
-            1,
-            libc::MSG_OOB | libc::MSG_NOSIGNAL,
-        )
-    };
+    let sent = unsafe { libc::send(fd, (&raw const byte).cast(), 1, flags) };
     sent == 1
 }
 
 /// Takes the urgent byte; `EINVAL` when there is none.
-pub fn recv_urgent(stream: &TcpStream) -> io::Result<u8> {
-    let mut byte = 0u8;
+pub fn recv_urgent(stream: &impl AsFd) -> io::Result<u8> {
+    let (fd, mut byte) = (stream.as_fd().as_raw_fd(), 0u8);
     // SAFETY: the byte lives, and is one byte long.
-    let n = unsafe { libc::recv(stream.as_raw_fd(), (&raw mut byte).cast(), 1, libc::MSG_OOB) };
+    let n = unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_OOB) };
     if n == 1 { Ok(byte) } else { Err(io::Error::last_os_error()) }
 }
 
