@@ -4,19 +4,26 @@
 //! implemented, two candidates would fit the `_`, and the compiler would refuse.
 mod support;
 
+use futures_io::{AsyncRead, AsyncWrite};
 use std::cell::Cell;
 use std::fmt::Debug;
+use std::fs::File;
 use std::future::Pending;
+use std::marker::PhantomPinned;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net as unix;
 use std::pin::Pin;
+use std::process::{ChildStdin, ChildStdout};
 use std::rc::Rc;
 use std::sync::MutexGuard;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use support::watched;
-use waken::io::{Interest, Ready};
+use waken::io::{AsyncFd, Interest, Ready};
 use waken::net::{
-    AsyncTcpListener, AsyncTcpStream, Incoming, OwnedReadHalf, OwnedWriteHalf, TcpSocket,
+    AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, AsyncUnixDatagram, AsyncUnixListener,
+    AsyncUnixStream, Incoming, OwnedReadHalf, OwnedWriteHalf, TcpSocket, UCred, UnixIncoming,
 };
 use waken::runtime::{
     Builder, EnterGuard, Metrics, Next, Remote, RemoteError, RemoteJoinHandle, Workers,
@@ -59,6 +66,37 @@ macro_rules! is_not {
 
 is!(Send | Sync | Unpin | Debug: AsyncTcpListener, AsyncTcpStream, TcpSocket, OwnedReadHalf, OwnedWriteHalf);
 is!(Send | Sync | Unpin | Debug: Incoming<'static>, Interest, Ready);
+is!(Send | Sync | Unpin | Debug: AsyncUdpSocket, AsyncUnixListener, AsyncUnixStream, AsyncUnixDatagram);
+is!(Send | Sync | Unpin | Debug: OwnedReadHalf<AsyncUnixStream>, OwnedWriteHalf<AsyncUnixStream>);
+is!(Send | Sync | Unpin | Debug: UnixIncoming<'static>, UCred);
+is!(AsyncRead | AsyncWrite: AsyncUnixStream, &'static AsyncUnixStream);
+is!(AsyncRead: OwnedReadHalf<AsyncUnixStream>);
+is!(AsyncWrite: OwnedWriteHalf<AsyncUnixStream>);
+is!(Clone: UCred);
+is_not!(Clone: AsyncUdpSocket, AsyncUnixListener, AsyncUnixStream, AsyncUnixDatagram);
+
+/// A descriptor with something else beside it.
+struct With<T>(OwnedFd, #[allow(dead_code)] T);
+
+impl<T> AsFd for With<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+// Any descriptor is as its value is, which is never pinned, and reads and writes where that does.
+is!(Send | Sync | Unpin | Debug: AsyncFd<OwnedFd>, AsyncFd<&'static OwnedFd>, AsyncFd<BorrowedFd<'static>>);
+is!(Unpin | Debug: AsyncFd<With<PhantomPinned>>, AsyncFd<With<Staying>>);
+is!(Send: AsyncFd<With<Sending>>);
+is!(Sync: AsyncFd<With<Sharing>>);
+is_not!(Sync: AsyncFd<With<Sending>>, AsyncFd<With<Staying>>);
+is_not!(Send: AsyncFd<With<Sharing>>, AsyncFd<With<Staying>>);
+is_not!(Clone: AsyncFd<BorrowedFd<'static>>);
+is!(AsyncRead | AsyncWrite: AsyncFd<File>, &'static AsyncFd<File>, AsyncFd<&'static File>);
+is!(AsyncRead: AsyncFd<ChildStdout>);
+is!(AsyncWrite: AsyncFd<ChildStdin>);
+is_not!(AsyncWrite: AsyncFd<ChildStdout>, AsyncFd<OwnedFd>);
+is_not!(AsyncRead: AsyncFd<ChildStdin>, AsyncFd<OwnedFd>);
 is!(Send | Sync | Unpin | Debug: Sleep, Interval, Elapsed, MissedTickBehavior);
 is!(Send | Sync | Unpin | Debug: Builder, Metrics, Next, Remote, RemoteError, Workers);
 is!(Send | Sync | Unpin | Debug: task::Builder, task::Id, task::State, task::Wait, task::WaitOn);
@@ -76,13 +114,13 @@ is_not!(Send: JoinHandle<Sharing>, AbortOnDrop<Sharing>, JoinSet<Sharing>);
 is_not!(Send: JoinHandle<Staying>, AbortOnDrop<Staying>, JoinSet<Staying>, RemoteJoinHandle<Staying>);
 is_not!(Sync: JoinHandle<Staying>, AbortOnDrop<Staying>, JoinSet<Staying>, RemoteJoinHandle<Staying>);
 is!(Send | Sync: RemoteJoinHandle<Sending>);
-is!(Unpin: JoinHandle<std::marker::PhantomPinned>, JoinSet<std::marker::PhantomPinned>);
-is!(Unpin: AbortOnDrop<std::marker::PhantomPinned>, RemoteJoinHandle<std::marker::PhantomPinned>);
+is!(Unpin: JoinHandle<PhantomPinned>, JoinSet<PhantomPinned>);
+is!(Unpin: AbortOnDrop<PhantomPinned>, RemoteJoinHandle<PhantomPinned>);
 
 // A timeout is as its future is.
 is!(Send | Sync | Unpin: Timeout<Pending<u8>>);
 is_not!(Send: Timeout<Staying>);
-is_not!(Unpin: Timeout<std::marker::PhantomPinned>);
+is_not!(Unpin: Timeout<PhantomPinned>);
 
 // The runtime stays on its thread, and so does being inside it.
 is_not!(Send: Runtime, EnterGuard<'static>);
@@ -137,6 +175,53 @@ fn the_futures_of_sockets_may_cross_threads() {
             };
             crosses(&round);
             round.await.unwrap();
+        });
+    });
+}
+
+#[test]
+fn the_futures_of_the_other_sockets_may_cross_threads() {
+    watched(10, || {
+        waken::block_on(async {
+            let mut buf = [0; 4];
+            let bind = AsyncUdpSocket::bind("127.0.0.1:0");
+            crosses(&bind);
+            let udp = bind.await.unwrap();
+            let to = udp.local_addr().unwrap();
+            crosses(&udp.connect(to));
+            crosses(&udp.send(b"x"));
+            crosses(&udp.send_to(b"x", "localhost:9"));
+            crosses(&udp.recv(&mut buf));
+            crosses(&udp.recv_from(&mut buf));
+            crosses(&udp.peek_from(&mut buf));
+            crosses(&udp.readable());
+            crosses(&udp.async_io(Interest::READABLE, |_| Ok(0)));
+
+            let (one, other) = AsyncUnixDatagram::pair().unwrap();
+            let address = one.local_addr().unwrap();
+            crosses(&one.send(b"x"));
+            crosses(&one.send_to(b"x", "path"));
+            crosses(&one.send_to_addr(b"x", &address));
+            crosses(&other.recv(&mut buf));
+            crosses(&other.recv_from(&mut buf));
+            crosses(&other.writable());
+
+            crosses(&AsyncUnixStream::connect("path"));
+            // It borrows nothing.
+            let connect = |address: unix::SocketAddr| AsyncUnixStream::connect_addr(&address);
+            crosses(&connect(address));
+            let (stream, _peer) = AsyncUnixStream::pair().unwrap();
+            crosses(&stream.read(&mut buf));
+            crosses(&stream.read_exact(&mut buf));
+            crosses(&stream.peek(&mut buf));
+            crosses(&stream.write_all(b"x"));
+            crosses(&stream.ready(Interest::READABLE));
+            crosses(&stream.async_io(Interest::READABLE, |_| Ok(0)));
+
+            let any = AsyncFd::new(stream.into_std()).unwrap();
+            crosses(&any.readable());
+            crosses(&any.ready(Interest::WRITABLE));
+            crosses(&any.async_io(Interest::READABLE, |_| Ok(0)));
         });
     });
 }
