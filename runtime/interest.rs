@@ -40,7 +40,8 @@ impl Interest {
         let pairs = [
             (Interest::READABLE, EPOLLIN | EPOLLRDHUP),
             (Interest::WRITABLE, EPOLLOUT),
-            (Interest::PRIORITY, EPOLLPRI),
+            // The end of what the peer sends is the end of its urgent data too.
+            (Interest::PRIORITY, EPOLLPRI | EPOLLRDHUP),
         ];
         pairs
             .iter()

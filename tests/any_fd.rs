@@ -8,10 +8,11 @@ mod support;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use kernel::{Folder, epoll, epoll_events, inotify, narrow, pidfd, pipe};
 use kernel::{semaphore, terminal, timer};
-use peer::{Foreign, millis, run};
+use peer::{Foreign, millis, recv_urgent, run, send_urgent, std_pair};
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Command, Stdio};
@@ -339,4 +340,36 @@ fn what_was_not_registered_for_is_refused_and_costs_nothing() {
             assert_eq!(read(&ours, 8).await.unwrap(), b"x");
         });
     });
+}
+
+#[test]
+fn urgent_data_is_awaited_and_so_is_that_none_will_come() {
+    for all in [true, false] {
+        run(async {
+            let (ours, mut peer) = std_pair();
+            let ours = match all {
+                true => AsyncFd::new(ours).unwrap(),
+                false => AsyncFd::with_interest(ours, Interest::PRIORITY).unwrap(),
+            };
+            let take = |socket: &_| match recv_urgent(socket) {
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                    Err(ErrorKind::WouldBlock.into())
+                }
+                taken => taken,
+            };
+            for byte in *b"!?" {
+                let waiting = ours.async_io(Interest::PRIORITY, take);
+                assert!(timeout(millis(5), waiting).await.is_err());
+                peer.write_all(b"in line").unwrap();
+                assert!(send_urgent(&peer, byte));
+                let taken = timeout(millis(2000), ours.async_io(Interest::PRIORITY, take)).await;
+                assert_eq!(taken.expect("stalls").unwrap(), byte);
+            }
+            assert!(timeout(millis(5), ours.async_io(Interest::PRIORITY, take)).await.is_err());
+            peer.shutdown(Shutdown::Write).unwrap();
+            let over = timeout(millis(2000), ours.ready(Interest::PRIORITY)).await;
+            let over = over.expect("stalls").unwrap();
+            assert!(over.is_read_closed() && !over.is_priority(), "{over:?}");
+        });
+    }
 }
