@@ -1,7 +1,7 @@
 //! Any descriptor that epoll can wait for. Nothing is inferred from the length of a read: of a terminal, an inotify,
 //! a semaphore, a read that is short says nothing of the next one.
 
-use crate::fd::Registered;
+use crate::fd::{Registered, retry};
 use crate::interest::{Interest, Ready};
 use crate::sys;
 use futures_io::{AsyncRead, AsyncWrite};
@@ -274,8 +274,15 @@ impl<T: AsFd + Write> AsyncWrite for AsyncFd<T> {
         self.poll_mut(cx, Interest::WRITABLE, |io| io.write_vectored(bufs))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_mut(cx, Interest::WRITABLE, |io| io.flush())
+    /// Asks once also when there is no room: most hold nothing back, and have nothing to wait for.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inner.source()?;
+        match retry(|| self.inner.split_mut().1.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.poll_mut(cx, Interest::WRITABLE, |io| io.flush())
+            }
+            result => Poll::Ready(result),
+        }
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -304,7 +311,13 @@ where
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_io(cx, Interest::WRITABLE, |mut io| io.flush())
+        self.inner.source()?;
+        match retry(|| self.inner.get_ref().flush()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.poll_io(cx, Interest::WRITABLE, |mut io| io.flush())
+            }
+            result => Poll::Ready(result),
+        }
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

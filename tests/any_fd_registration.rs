@@ -271,6 +271,57 @@ fn several_buffers_are_one_call() {
     });
 }
 
+/// What holds nothing back has nothing to wait for, also when there is no room for more.
+#[test]
+fn flushing_and_closing_do_not_wait_for_room() {
+    run(async {
+        let (_reader, writer) = pipe();
+        let mut writer = AsyncFd::new(writer).unwrap();
+        let writing = timeout(millis(5), writer.write_all(&vec![0; 1 << 20])).await;
+        assert!(writing.is_err(), "it has room for a mebibyte");
+        let ends = async {
+            writer.flush().await.unwrap();
+            writer.close().await.unwrap();
+        };
+        timeout(millis(1000), ends).await.expect("waits for room");
+        timeout(millis(1000), (&writer).flush()).await.expect("waits for room").unwrap();
+    });
+}
+
+/// What does hold something back waits for room, and for no longer.
+#[test]
+fn flushing_waits_until_all_that_was_held_back_is_written() {
+    struct Holding(File, Vec<u8>);
+    impl AsFd for Holding {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+    impl Write for Holding {
+        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+            self.1.extend_from_slice(buf);
+            Ok(buf.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            while !self.1.is_empty() {
+                let written = self.0.write(&self.1)?;
+                self.1.drain(..written);
+            }
+            Ok(())
+        }
+    }
+    run(async {
+        let (mut reader, writer) = pipe();
+        let mut writer = AsyncFd::new(Holding(writer, Vec::new())).unwrap();
+        writer.write_all(&vec![7; 1 << 20]).await.unwrap();
+        assert!(timeout(millis(5), writer.flush()).await.is_err());
+        let drain = thread::spawn(move || io::copy(&mut reader, &mut io::sink()).unwrap());
+        timeout(millis(5000), writer.flush()).await.expect("stalls").unwrap();
+        drop(writer);
+        assert_eq!(drain.join().unwrap(), 1 << 20);
+    });
+}
+
 // ---- among others -----------------------------------------------------------------------------
 
 #[test]
