@@ -55,7 +55,7 @@ impl AsyncUdpSocket {
     /// Sends one datagram to the peer that `connect` has set. Cancel safe.
     ///
     /// # Errors
-    /// `ConnectionRefused` when an earlier one found nobody; `NotConnected`; see send(2).
+    /// `ConnectionRefused` when an earlier one found nobody; `EDESTADDRREQ` before `connect`; see send(2).
     #[track_caller]
     pub fn send(&self, buf: &[u8]) -> impl Future<Output = io::Result<usize>> {
         self.inner.call::<Write, _>(Some(Location::caller()), move |socket| socket.send(buf))
