@@ -58,9 +58,12 @@ impl<T: AsFd> AsyncFd<T> {
     /// # Errors
     /// As [`new`](AsyncFd::new).
     pub fn with_interest(io: T, interest: Interest) -> io::Result<AsyncFd<T>> {
-        sys::set_nonblocking(io.as_fd().as_raw_fd())?;
         match Registered::with_interest(io, interest) {
-            Ok(inner) => Ok(AsyncFd { inner, interest }),
+            Ok(inner) => {
+                // Last: what is refused is left as it was.
+                sys::set_nonblocking(inner.get_ref().as_fd().as_raw_fd())?;
+                Ok(AsyncFd { inner, interest })
+            }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "epoll cannot wait for this descriptor: a regular file or a directory is always ready, so read it on a thread of its own, as the `blocking` crate does",

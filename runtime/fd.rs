@@ -386,10 +386,10 @@ fn not_home(id: u32) -> io::Error {
     current::spend();
     match mailbox_of(id) {
         None => io::Error::other(
-            "the runtime of this socket has ended: take the socket out with `into_std` before that, and make it anew in another runtime",
+            "the runtime of this socket has ended: take it out with `into_std` (an `AsyncFd` with `into_inner`) before that, and make it anew in another runtime",
         ),
         Some(mailbox) if mailbox.home() != thread::current().id() => io::Error::other(
-            "this socket belongs to a runtime on another thread: use it there, or move it as `std::net` socket with `into_std`",
+            "this socket belongs to a runtime on another thread: use it there, or move it as std's, which `into_std` gives (of an `AsyncFd`, `into_inner`)",
         ),
         Some(_) if current::runtime() == 0 => outside(),
         Some(_) => io::Error::other(

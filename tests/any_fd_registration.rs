@@ -37,8 +37,11 @@ fn files_and_directories_are_refused_with_advice_and_nothing_is_left() {
         runtime.block_on(async {
             let before = fds();
             for path in ["Cargo.toml", "tests", "/dev/null"] {
-                let error = AsyncFd::new(File::open(path).unwrap()).unwrap_err();
+                let file = File::open(path).unwrap();
+                let error = AsyncFd::new(&file).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Unsupported, "{path}");
+                assert!(is_blocking(&file), "what is refused stays as it was");
+                drop(file);
                 let advice = error.to_string();
                 assert!(advice.contains("on a thread"), "{advice}");
                 assert_eq!((fds(), runtime.metrics().sources_alive), (before.clone(), 0));
