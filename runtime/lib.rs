@@ -1,4 +1,4 @@
-//! A small async runtime for Linux: a single-threaded executor, an edge-triggered epoll reactor, timers and TCP.
+//! A small async runtime for Linux: a single-threaded executor, an edge-triggered epoll reactor, timers and sockets.
 //!
 //! ```
 //! use waken::{AsyncTcpListener, AsyncTcpStream, block_on, spawn};
@@ -18,9 +18,13 @@
 //! }).unwrap();
 //! ```
 //!
-//! Start with [`block_on`] and [`spawn`]; then [`net`], [`time`], [`task`]. [`Runtime`] is for who keeps one, looks
-//! into it, or reaches it from other threads. How it works inside is told by `README.md` and `ARCHITECTURE.md`, and
-//! by the files themselves, which are meant to be read.
+//! Start with [`block_on`] and [`spawn`]; then [`net`], [`time`], [`task`]. [`io::AsyncFd`] is for every other
+//! descriptor, [`process::wait`] for children, [`Workers`] for all cores. [`Runtime`] is for who keeps one, looks into it,
+//! reaches it from other threads, or runs it inside another loop. How it works inside is told by `README.md` and
+//! `ARCHITECTURE.md`, and by the files themselves, which are meant to be read.
+//!
+//! Two features, each with a dependency: `signal` for signals (on `signal-hook-registry`), `blocking` for a pool of
+//! threads (the crate `blocking`).
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("waken is for 64-bit Linux: it is built on epoll, and packs a waker into 64 bits");
