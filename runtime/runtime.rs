@@ -198,12 +198,11 @@ impl Parts {
         if !busy {
             let left = self.timers.next().map(until).into_iter().chain(at_most).min();
             // From here on a letter wakes us; one that has come already keeps us awake.
-            if left == Some(Duration::ZERO) || self.mailbox.park() {
-                match left {
-                    None => self.reactor.wait(None),
-                    Some(left) => self.reactor.wait_at_most(left),
-                }?;
-            }
+            let sleeps = left == Some(Duration::ZERO) || self.mailbox.park();
+            match if sleeps { left } else { Some(Duration::ZERO) } {
+                None => self.reactor.wait(None),
+                Some(left) => self.reactor.wait_at_most(left),
+            }?;
         } else if self.reactor.sources() > 0 {
             self.reactor.wait_at_most(Duration::ZERO)?;
         }
