@@ -8,7 +8,7 @@ mod interval;
 pub use interval::{Interval, MissedTickBehavior, interval, interval_at};
 
 use crate::current;
-use crate::home::{at_home, current_parts, on_this_thread};
+use crate::home::{at_home, current_parts, on_this_thread, under};
 use crate::slab::Key;
 use crate::waker::{drop_contained, wake_contained};
 use pin_project_lite::pin_project;
@@ -114,7 +114,8 @@ impl Sleep {
         match on_this_thread(runtime) {
             // When it has fired already, the next poll sees the new deadline and registers again.
             Some(parts) => {
-                if !parts.timers.reset(key, deadline) {
+                // Under it: its descriptor may have to tell of another time now.
+                if under(runtime, || parts.timers.reset(key, deadline)) != Some(true) {
                     self.timer = None;
                 }
             }

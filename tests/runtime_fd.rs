@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{Random, watched};
+use support::{Random, poll_once, watched};
 use waken::runtime::Next;
 use waken::task::yield_now;
 use waken::time::{sleep, sleep_until};
@@ -271,6 +271,40 @@ fn a_due_timer_makes_a_self_waking_descriptor_readable_and_never_early() {
             }
             drain(&runtime);
         }
+    });
+}
+
+/// Outside of a turn, where nobody but the descriptor can tell.
+#[test]
+fn a_timer_that_is_moved_or_dropped_between_two_turns_moves_the_descriptor() {
+    watched(20, || {
+        let runtime = self_waking();
+        let under = |sleep: &mut waken::time::Sleep| {
+            let _current = runtime.enter();
+            poll_once(sleep).is_ready()
+        };
+        let mut moved = sleep(Duration::from_secs(3600));
+        assert!(!under(&mut moved));
+        assert_eq!(turns_within(&runtime, millis(5)), 0);
+
+        let earlier = Instant::now() + millis(10);
+        moved.reset(earlier);
+        assert!(is_readable(&runtime, LONG) && Instant::now() >= earlier);
+        drain(&runtime);
+        assert!(under(&mut moved), "it has fired");
+
+        moved.reset(Instant::now() + millis(10));
+        assert!(!under(&mut moved));
+        let later = Instant::now() + millis(60);
+        moved.reset(later);
+        assert!(is_readable(&runtime, LONG) && Instant::now() >= later);
+        drain(&runtime);
+
+        moved.reset(Instant::now() + millis(10));
+        assert!(!under(&mut moved));
+        drop(moved);
+        thread::sleep(millis(20));
+        assert_eq!(turns_within(&runtime, millis(5)), 0, "it is gone");
     });
 }
 
