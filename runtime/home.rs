@@ -84,8 +84,9 @@ impl Parts {
         self.mailbox
             .rest(self.reactor.more.get() || current::executor(|executor| executor.ready() > 0));
         let next = self.timers.next();
-        if set.replace(next) != next {
-            let left = next.map(|next| next.saturating_duration_since(Instant::now()));
+        let left = next.map(|next| next.saturating_duration_since(Instant::now()));
+        // For a time that is past it may have rung already, and that may have been read.
+        if set.replace(next) != next || left == Some(Duration::ZERO) {
             // It fails only for times that no clock can hold, which these are not.
             let _set = alarm.set(left);
         }

@@ -308,6 +308,24 @@ fn a_timer_that_is_moved_or_dropped_between_two_turns_moves_the_descriptor() {
     });
 }
 
+/// The descriptor has told of that very time already.
+#[test]
+fn a_timer_that_is_moved_to_a_time_that_is_past_makes_the_descriptor_readable() {
+    watched(10, || {
+        let runtime = self_waking();
+        let deadline = Instant::now() + millis(5);
+        let other = Rc::new(RefCell::new(sleep(Duration::from_secs(3600))));
+        let waiting = other.clone();
+        let waits = runtime
+            .spawn(poll_fn(move |cx| std::pin::Pin::new(&mut *waiting.borrow_mut()).poll(cx)));
+        runtime.spawn(async move {
+            sleep_until(deadline).await;
+            other.borrow_mut().reset(deadline);
+        });
+        drive(&runtime, || waits.is_finished());
+    });
+}
+
 #[test]
 fn the_outer_loop_may_watch_something_of_its_own_beside_the_runtime() {
     watched(10, || {
