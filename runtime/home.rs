@@ -111,8 +111,11 @@ pub(crate) struct Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         let in_order = current::runtime() == self.id;
-        if let (true, Some(parts)) = (in_order && self.outer != self.id, on_this_thread(self.id)) {
-            parts.rest();
+        if let (true, Some(parts)) = (in_order, on_this_thread(self.id)) {
+            // Also when it stays current: a guard may be held around a foreign loop.
+            if !parts.running.get() {
+                parts.rest();
+            }
         }
         make_current(if in_order { self.outer } else { 0 });
         current::resume_poll(&self.poll);

@@ -85,8 +85,8 @@ impl Runtime {
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let parts = &*self.parts;
-        let _running = Running::begin(parts);
         let _current = self.enter();
+        let _running = Running::begin(parts);
         let mut root = pin!(future);
         let number = Number::of_root(parts.id);
         let waker = ManuallyDrop::new(number.waker());

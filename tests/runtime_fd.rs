@@ -136,6 +136,26 @@ fn a_waker_that_is_woken_outside_of_a_turn_makes_the_descriptor_readable() {
     });
 }
 
+/// A guard keeps the runtime current, so that callbacks of the outer loop may spawn.
+#[test]
+fn letters_arrive_also_while_a_guard_is_held_around_the_turns() {
+    watched(10, || {
+        for runtime in both() {
+            let _current = runtime.enter();
+            let done = Arc::new(Mutex::new(0));
+            for round in 1..=20 {
+                let (remote, count) = (runtime.remote(), done.clone());
+                let spawner = thread::spawn(move || {
+                    drop(remote.spawn(move || async move { *count.lock().unwrap() += 1 }));
+                });
+                drive(&runtime, || *done.lock().unwrap() == round);
+                spawner.join().unwrap();
+                runtime.block_on(yield_now());
+            }
+        }
+    });
+}
+
 #[test]
 fn the_descriptor_is_not_readable_when_there_is_nothing_to_do() {
     watched(20, || {

@@ -58,7 +58,8 @@ impl Builder {
     }
 
     /// Makes the runtime's descriptor readable also when timers are due and when tasks are left that are ready: then a
-    /// loop that waits for it alone, and calls [`Runtime::turn`] when it is readable, misses nothing. Costs a
+    /// loop that waits for it alone, and calls [`Runtime::turn`] when it is readable, misses nothing. What is
+    /// spawned under a guard of [`Runtime::enter`] is told of when the guard is dropped, or when the next turn ends. Costs a
     /// third descriptor, and up to two system calls a turn. Off by default; `block_on` does not need it.
     pub fn self_waking_fd(mut self, yes: bool) -> Builder {
         self.settings.self_waking_fd = yes;

@@ -45,8 +45,8 @@ impl Runtime {
     /// ```
     #[track_caller]
     pub fn turn(&self, max_wait: Option<Duration>) -> io::Result<Next> {
-        let _running = Running::turn(&self.parts);
         let _current = self.enter();
+        let _running = Running::turn(&self.parts);
         let busy = current::executor(|executor| executor.is_busy());
         self.parts.reactor.more.set(false);
         self.parts.park(busy, max_wait)?;
