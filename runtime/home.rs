@@ -56,7 +56,9 @@ impl Parts {
         let mailbox = Arc::new(Mailbox::new(Arc::downgrade(&epoll))?);
         let alarm = settings.self_waking_fd.then(TimerFd::new).transpose()?;
         let id = waker::register(&mailbox)?;
-        let reactor = Reactor::new(id, epoll, settings.events_per_poll);
+        // What is left over is announced by an event, which must not fill the room of the next ones again.
+        let events = settings.events_per_poll + usize::from(settings.self_waking_fd);
+        let reactor = Reactor::new(id, epoll, events);
         let unparked = reactor.unpark_by(mailbox.event_fd());
         let alarmed =
             unparked.and_then(|()| alarm.iter().try_for_each(|it| reactor.unpark_by(it.fd())));

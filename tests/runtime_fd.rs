@@ -268,6 +268,32 @@ fn tasks_that_are_left_by_a_short_turn_make_a_self_waking_descriptor_readable() 
     });
 }
 
+/// However few fit, and however the turns wait.
+#[test]
+fn events_that_are_left_by_a_turn_make_a_self_waking_descriptor_readable() {
+    watched(20, || {
+        for events in [1, 2, 3, 7] {
+            for max_wait in [NO_WAIT, Some(LONG), None] {
+                let builder = Builder::new().self_waking_fd(true).events_per_poll(events);
+                let runtime = builder.build().unwrap();
+                let mut readers: Vec<_> = (0..20).map(|_| reader(&runtime)).collect();
+                drain(&runtime);
+                for round in 1..=5 {
+                    for (_, peer) in &mut readers {
+                        peer.write_all(b"x").unwrap();
+                    }
+                    while readers.iter().any(|(read, _)| read.get() < round) {
+                        assert!(is_readable(&runtime, LONG), "{events} events, {max_wait:?}");
+                        runtime.turn(max_wait).unwrap();
+                    }
+                    drain(&runtime);
+                    assert_eq!(turns_within(&runtime, millis(5)), 0, "{events} events");
+                }
+            }
+        }
+    });
+}
+
 // ---- timers -----------------------------------------------------------------------------------
 
 #[test]

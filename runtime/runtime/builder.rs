@@ -39,7 +39,7 @@ impl Builder {
 
     /// How many events one `epoll_wait` may bring: 256 by default, between 1 and 65,536. More are brought by the next turn.
     pub fn events_per_poll(mut self, n: usize) -> Builder {
-        self.settings.events_per_poll = n;
+        self.settings.events_per_poll = n.clamp(1, 1 << 16);
         self
     }
 
