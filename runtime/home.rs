@@ -82,6 +82,10 @@ impl Parts {
 
     /// Nobody runs the loop for the moment. Called while this is still current.
     fn rest(&self) {
+        // In a forked child the alarm is the parent's, as all else is.
+        if self.process != sys::process() {
+            return;
+        }
         let Some((alarm, set)) = &self.alarm else { return self.mailbox.rest(false) };
         self.mailbox
             .rest(self.reactor.more.get() || current::executor(|executor| executor.ready() > 0));

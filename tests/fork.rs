@@ -1,15 +1,18 @@
 //! A fork: the runtime belongs to the parent, and whatever the child drops is still the parent's.
 #![allow(unsafe_code)] // `fork` and `_exit`.
+#[path = "support/outer.rs"]
+mod outer;
 mod support;
-use support::{alone, pair, panic_message};
+use outer::{LONG, drain, is_readable};
+use support::{alone, pair, panic_message, poll_once};
 
 use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
-use std::time::Duration;
-use waken::time::sleep;
-use waken::{Runtime, block_on};
+use std::time::{Duration, Instant};
+use waken::time::{sleep, sleep_until};
+use waken::{Builder, Runtime, block_on};
 
 /// Runs `child` in a forked process, and returns its exit status: 0 when it has not panicked.
 fn in_a_fork(child: impl FnOnce()) -> i32 {
@@ -35,7 +38,8 @@ fn a_child_cannot_enter_the_runtime_of_its_parent() {
         let status = in_a_fork(|| {
             let block_on = catch_unwind(AssertUnwindSafe(|| runtime.block_on(async {})));
             let enter = catch_unwind(AssertUnwindSafe(|| drop(runtime.enter())));
-            for refused in [block_on, enter] {
+            let turn = catch_unwind(AssertUnwindSafe(|| drop(runtime.turn(None))));
+            for refused in [block_on, enter, turn] {
                 let message = panic_message(refused.unwrap_err());
                 assert!(message.contains("fork"), "{message}");
             }
@@ -129,5 +133,31 @@ fn what_the_child_drops_the_parent_keeps() {
             assert_eq!(task.await.unwrap().unwrap(), *b"one");
             assert_eq!(reader.await.unwrap().unwrap(), *b"two");
         });
+    });
+}
+
+/// The timer that is a descriptor is one file for both.
+#[test]
+fn what_the_child_drops_does_not_keep_the_parents_descriptor_from_telling_of_a_timer() {
+    let name = "what_the_child_drops_does_not_keep_the_parents_descriptor_from_telling_of_a_timer";
+    alone(name, 20, || {
+        let runtime = Builder::new().self_waking_fd(true).build().unwrap();
+        let deadline = Instant::now() + Duration::from_millis(200);
+        let mut timer = sleep_until(deadline);
+        let guard = runtime.enter();
+        assert!(poll_once(&mut timer).is_pending());
+        drop(guard);
+        drain(&runtime);
+        let mut things = Some((runtime, timer));
+        let status = in_a_fork(|| {
+            let (runtime, timer) = things.take().unwrap();
+            drop(timer);
+            runtime.next_turn();
+            drop(runtime);
+        });
+        assert_eq!(status, 0);
+        let (runtime, timer) = things.take().unwrap();
+        assert!(is_readable(&runtime, LONG) && Instant::now() >= deadline);
+        drop(timer);
     });
 }
