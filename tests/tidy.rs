@@ -44,8 +44,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         &[
             "current",
             "executor",
-            "forgotten",
-            "home",
+                    "home",
             "mailbox",
             "number",
             "run",
@@ -66,7 +65,6 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 const INNER_ROOMS: &[&str] = &[
     "current",
     "executor",
-    "forgotten",
     "home",
     "mailbox",
     "number",
@@ -80,13 +78,13 @@ const INNER_ROOMS: &[&str] = &[
     "timers",
     "waker",
 ];
-const INNER_ROOMS_LINES: usize = 3055;
+const INNER_ROOMS_LINES: usize = 3010;
 
 const LONGEST_FILE: usize = 400;
 
 /// Lines of `runtime/` that are neither blank nor comment. The plan was 3,000; the same reason. The core alone has
 /// 4,600; each kind of socket adds its public face, of which every method says what it is.
-const CODE_LINES: usize = 6150;
+const CODE_LINES: usize = 6200;
 
 struct Source {
     path: PathBuf,
