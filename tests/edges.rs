@@ -12,7 +12,7 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::thread;
-use support::{Random, watched};
+use support::{Random, cpu, watched};
 use waken::io::Interest;
 use waken::net::TcpSocket;
 use waken::time::{sleep, timeout};
@@ -258,10 +258,10 @@ fn ten_thousand_urgent_bytes_do_not_make_the_reader_spin() {
             let bound = seen.epoll_events + seen.budget_yields + 10;
             assert!(seen.polls <= bound && seen.epoll_events < 21_000, "{seen:?}");
             // They are still there, unread; nobody is woken for them.
-            let cpu = peer::cpu_clock();
+            let used = cpu();
             sleep(millis(200)).await;
             assert!(runtime.metrics().polls - seen.polls <= 1);
-            assert!(peer::cpu_clock() - cpu < millis(40));
+            assert!(cpu() - used < millis(40));
             drop(peer.join().unwrap());
             assert!(reader.await.unwrap().ends_with(b"end"));
         });
@@ -334,7 +334,7 @@ fn a_hang_up_from_before_the_connection_does_not_spin() {
             sleep(millis(5)).await;
             assert!(stream.ready(Interest::WRITABLE).await.unwrap().is_write_closed());
             start_connect(&stream, nobody.addr);
-            let (cpu, before) = (peer::cpu_clock(), runtime.metrics());
+            let (used, before) = (cpu(), runtime.metrics());
             let mut errors = 0;
             let reading = async {
                 loop {
@@ -345,7 +345,7 @@ fn a_hang_up_from_before_the_connection_does_not_spin() {
             };
             assert!(timeout(millis(200), reading).await.is_err());
             assert_eq!(errors, 0);
-            assert!(peer::cpu_clock() - cpu < millis(50), "{:?}", peer::cpu_clock() - cpu);
+            assert!(cpu() - used < millis(50), "{:?}", cpu() - used);
             let after = runtime.metrics();
             assert!(after.turns - before.turns <= 5, "{before:?} {after:?}");
             assert!(after.budget_yields == before.budget_yields, "{after:?}");

@@ -44,7 +44,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         &[
             "current",
             "executor",
-                    "home",
+            "forgotten",
+            "home",
             "mailbox",
             "number",
             "run",
@@ -63,20 +64,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 /// threads, and forks. Each is a promise with tests; none is decoration. Living in somebody else's loop, and saying
 /// what goes wrong, are a hundred and fifty more. (`forgotten` is left out: one need not know it.)
 const INNER_ROOMS: &[&str] = &[
-    "current",
-    "executor",
-    "home",
-    "mailbox",
-    "number",
-    "reactor",
-    "run",
-    "runtime",
-    "slab",
-    "source",
-    "spawned",
-    "sys",
-    "timers",
-    "waker",
+    "current", "executor", "home", "mailbox", "number", "reactor", "run", "runtime", "slab",
+    "source", "spawned", "sys", "timers", "waker",
 ];
 const INNER_ROOMS_LINES: usize = 3010;
 

@@ -201,14 +201,6 @@ pub fn limit_descriptors(most: u64) {
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) });
 }
 
-/// CPU time of this thread, for which no descriptor is needed.
-pub fn cpu_clock() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the place to write to lives.
-    check(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) });
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
 /// `SIGPIPE` ends the process, as in a program that is not Rust's.
 pub fn let_sigpipe_kill() {
     // SAFETY: the default action is no function of ours.
