@@ -196,12 +196,17 @@ impl Parts {
             "a runtime goes on in the parent of a fork: leave the child by `exec` or `_exit`"
         );
         if !busy {
-            let left = self.timers.next().map(until).into_iter().chain(at_most).min();
-            // From here on a letter wakes us; one that has come already keeps us awake.
-            let sleeps = left == Some(Duration::ZERO) || self.mailbox.park();
-            match if sleeps { left } else { Some(Duration::ZERO) } {
-                None => self.reactor.wait(None),
-                Some(left) => self.reactor.wait_at_most(left),
+            let left = match self.timers.next().map(until) {
+                Some(left) => Some(at_most.map_or(left, |most| most.min(left))),
+                None => at_most,
+            };
+            // From `park` on a letter wakes us; one that has come already keeps us awake.
+            match left {
+                None if self.mailbox.park() => self.reactor.wait(None),
+                Some(left) if !left.is_zero() && self.mailbox.park() => {
+                    self.reactor.wait_at_most(left)
+                }
+                _ => self.reactor.wait_at_most(Duration::ZERO),
             }?;
         } else if self.reactor.sources() > 0 {
             self.reactor.wait_at_most(Duration::ZERO)?;
