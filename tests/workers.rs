@@ -56,6 +56,7 @@ fn one_per_core_and_pinned_each_has_a_core_of_its_own() {
         let cores = allowed().split(',').map(ends).sum();
         let pinned = Workers::per_core().unwrap().pin(true).run(|_| async { allowed() }).unwrap();
         assert_eq!(pinned.len(), cores);
+        assert_eq!(Workers::per_core().unwrap().count(), cores);
         assert_eq!(pinned.iter().collect::<BTreeSet<_>>().len(), cores, "{pinned:?}");
         assert!(pinned.iter().all(|cpus| cpus.parse::<usize>().is_ok()), "{pinned:?}");
         let free = workers(2).run(|_| async { allowed() }).unwrap();

@@ -51,6 +51,11 @@ impl Workers {
         Ok(Workers { processors, ..Workers::new(count) })
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
     /// Keeps each worker on a processor of its own, the first on the first this thread may run on, and so on; if there are
     /// more workers than processors, from the beginning again. Off by default.
     pub fn pin(mut self, yes: bool) -> Workers {
