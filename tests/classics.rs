@@ -3,7 +3,7 @@
 mod programs;
 mod support;
 
-use programs::{ANY, Server, ask, reset};
+use programs::{ANY, Server, ask, is_silent, reset, rest_of};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::thread;
@@ -12,23 +12,6 @@ use support::{eventually, watched};
 
 fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
-}
-
-/// All that still comes until the end, which must be an end and no reset.
-fn rest_of(mut stream: &TcpStream) -> String {
-    let mut rest = Vec::new();
-    let ended = stream.read_to_end(&mut rest);
-    let rest = String::from_utf8(rest).unwrap();
-    assert!(ended.is_ok(), "{ended:?} after {rest:?}");
-    rest
-}
-
-/// Whether there is nothing to be read, not even the end.
-fn is_silent(stream: &TcpStream) -> bool {
-    stream.set_nonblocking(true).unwrap();
-    let peeked = stream.peek(&mut [0]);
-    stream.set_nonblocking(false).unwrap();
-    peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// Writes until the other side has had enough.

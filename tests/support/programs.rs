@@ -3,11 +3,11 @@
 //! They are run as they were built by `cargo test` (or `cargo build --examples`), beside the test.
 #![allow(dead_code, unreachable_pub, unsafe_code)] // Each test file uses some of it.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 pub const ANY: &str = "127.0.0.1:0";
@@ -41,7 +41,11 @@ pub struct Server {
 
 impl Server {
     pub fn start(name: &str, arguments: &[&str]) -> Server {
-        let mut child = Killed(example(name).args(arguments).spawn().unwrap());
+        Server::spawned(example(name).args(arguments))
+    }
+
+    pub fn spawned(command: &mut Command) -> Server {
+        let mut child = Killed(command.spawn().unwrap());
         let mut out = BufReader::new(child.0.stdout.take().unwrap());
         let err = BufReader::new(child.0.stderr.take().unwrap());
         let mut line = String::new();
@@ -101,6 +105,21 @@ impl Server {
         line
     }
 
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: a system call without memory. The child is ours, and not waited for yet.
+        let sent = unsafe { libc::kill(self.child.0.id() as libc::pid_t, signal) };
+        assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
+    }
+
+    /// Waits until the server has ended by itself: how, and what it has still said on its standard error.
+    pub fn ended(mut self) -> (ExitStatus, String) {
+        let (mut out, mut err) = (String::new(), String::new());
+        self.err.read_to_string(&mut err).unwrap();
+        self.out.read_to_string(&mut out).unwrap();
+        assert_eq!(out, "", "one line on standard output, and no more");
+        (self.child.0.wait().unwrap(), err)
+    }
+
     /// Ends the server, which must be running, and must have printed nothing more to its standard output.
     pub fn stop(mut self) -> String {
         let ended = self.child.0.try_wait().unwrap();
@@ -120,6 +139,23 @@ pub fn ask(stream: &mut TcpStream, bytes: &[u8]) -> Vec<u8> {
     let mut answer = vec![0; bytes.len()];
     stream.read_exact(&mut answer).unwrap();
     answer
+}
+
+/// All that still comes until the end, which must be an end and no reset.
+pub fn rest_of(mut stream: &TcpStream) -> String {
+    let mut rest = Vec::new();
+    let ended = stream.read_to_end(&mut rest);
+    let rest = String::from_utf8(rest).unwrap();
+    assert!(ended.is_ok(), "{ended:?} after {rest:?}");
+    rest
+}
+
+/// Whether there is nothing to be read, not even the end.
+pub fn is_silent(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let peeked = stream.peek(&mut [0]);
+    stream.set_nonblocking(false).unwrap();
+    peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// Closes by a reset instead of an end.
