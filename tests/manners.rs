@@ -1,12 +1,13 @@
-//! The examples of good manners in production keep what their headers promise: ends, limits, sentences.
+//! The examples of good manners in production keep what their headers promise: ends, limits, sockets, options, sentences.
 #[path = "support/programs.rs"]
 mod programs;
 mod support;
 
 use programs::{ANY, Server, ask, example, is_silent, rest_of};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::{eventually, watched};
@@ -255,6 +256,80 @@ fn limits_that_are_none_are_refused() {
             let err = refusal(example("limits").args(arguments));
             assert!(err.contains("needs a number"), "{err}");
         }
+    });
+}
+
+// ---- activation -------------------------------------------------------------------------------
+
+/// What sends `listener` along as descriptor 3. `pid` is what `LISTEN_PID` says: `$$` is the server's own.
+fn activated(listener: impl Into<OwnedFd>, pid: &str, count: &str) -> Command {
+    let server = example("activation");
+    let mut command = Command::new("sh");
+    // It comes as standard input, since that is what std can pass on.
+    let script = format!("LISTEN_PID={pid} exec \"$0\" {ANY} 3<&0 0</dev/null");
+    command.args(["-c", &script]).arg(server.get_program()).env("LISTEN_FDS", count);
+    command.stdin(listener.into()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn a_listener_that_was_handed_over_is_served_and_outlives_the_server() {
+    watched(60, || {
+        let listener = TcpListener::bind(ANY).unwrap();
+        for _ in 0..2 {
+            // It comes before there is a server, as after a restart.
+            let mut early = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let server = Server::spawned(&mut activated(listener.try_clone().unwrap(), "$$", "1"));
+            assert_eq!(server.address, listener.local_addr().unwrap());
+            assert_eq!(ask(&mut early, b"early"), b"early");
+            assert_eq!(ask(&mut server.connect(), b"late"), b"late");
+            assert_eq!(server.stop(), "");
+        }
+    });
+}
+
+#[test]
+fn a_listener_that_is_meant_for_somebody_else_is_left_alone() {
+    watched(60, || {
+        let listener = TcpListener::bind(ANY).unwrap();
+        for pid in ["1", "", "$PPID", "nobody"] {
+            let server = Server::spawned(&mut activated(listener.try_clone().unwrap(), pid, "1"));
+            assert_ne!(server.address, listener.local_addr().unwrap(), "LISTEN_PID={pid}");
+            assert_eq!(ask(&mut server.connect(), b"alone"), b"alone");
+            server.stop();
+        }
+    });
+}
+
+#[test]
+fn what_is_handed_over_and_is_no_listener_is_refused_with_a_reason() {
+    watched(60, || {
+        let listener = TcpListener::bind(ANY).unwrap();
+        let err = refusal(&mut activated(listener.try_clone().unwrap(), "$$", "1000"));
+        assert!(err.contains("there is no descriptor"), "{err}");
+        let err = refusal(&mut activated(listener.try_clone().unwrap(), "$$", "one"));
+        assert!(err.contains("LISTEN_FDS is no number"), "{err}");
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let err = refusal(&mut activated(stream, "$$", "1"));
+        assert!(err.contains("descriptor 3 does not listen"), "{err}");
+    });
+}
+
+// ---- keepalive --------------------------------------------------------------------------------
+
+#[test]
+fn keepalive_says_of_each_client_what_the_kernel_has_set() {
+    watched(30, || {
+        let mut server = Server::start("keepalive", &[ANY]);
+        let header = include_str!("../examples/keepalive.rs");
+        let promised = header.lines().find_map(|line| line.strip_prefix("//! 127.0.0.1:45678: "));
+        for _ in 0..2 {
+            let mut stream = server.connect();
+            assert_eq!(ask(&mut stream, b"hello"), b"hello");
+            let who = stream.local_addr().unwrap();
+            assert_eq!(server.error(), format!("{who}: {}\n", promised.unwrap()));
+        }
+        assert_eq!(server.stop(), "");
     });
 }
 
