@@ -181,7 +181,7 @@ impl<T: AsFd> AsyncFd<T> {
         mut operation: impl FnMut(&T) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         self.allow(interest)?;
-        self.inner.poll_interest(cx, interest, |io| operation(io))
+        self.inner.registration().poll_io_kept(cx, interest, || operation(self.get_ref()))
     }
 
     fn poll_mut<R>(
@@ -226,6 +226,9 @@ impl<T: AsFd + Read> AsyncRead for AsyncFd<T> {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
         self.poll_mut(cx, Interest::READABLE, |io| io.read(buf))
     }
 
@@ -247,6 +250,9 @@ where
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
         self.poll_io(cx, Interest::READABLE, |mut io| io.read(buf))
     }
 
@@ -266,6 +272,9 @@ impl<T: AsFd + Write> AsyncWrite for AsyncFd<T> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
         self.poll_mut(cx, Interest::WRITABLE, |io| io.write(buf))
     }
 
@@ -302,6 +311,9 @@ where
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
         self.poll_io(cx, Interest::WRITABLE, |mut io| io.write(buf))
     }
 

@@ -133,11 +133,6 @@ impl Task {
     pub(crate) fn is_waiting(&self, number: Number) -> bool {
         self.mark == number && self.future.is_some() && !self.aborted
     }
-
-    /// What it has panicked with. Of any other task, what it has left is dropped.
-    pub(crate) fn into_payload(self) -> Option<Payload> {
-        self.future.filter(|_| self.ended == Some(Ended::Panicked)).map(take_payload)
-    }
 }
 
 impl Executor {
@@ -304,12 +299,13 @@ impl Executor {
         self.find(key).map_or(Some(Ended::Cancelled), |task| task.ended)
     }
 
-    /// The task's end will wake `waker`, in whose place the one that was kept before comes out.
+    /// The task's end will wake `waker`, in whose place the one that was kept before comes out. If it has ended, the
+    /// same one comes out.
     #[inline(always)]
-    pub(crate) fn wait_for(&mut self, key: TaskKey, waker: Waker) -> Option<Waker> {
+    pub(crate) fn wait_for(&mut self, key: TaskKey, waker: Waker) -> Result<Option<Waker>, Waker> {
         match self.find(key) {
-            Some(task) => task.joiner.replace(waker),
-            None => Some(waker),
+            Some(task) if task.ended.is_none() => Ok(task.joiner.replace(waker)),
+            _ => Err(waker),
         }
     }
 
@@ -342,24 +338,22 @@ impl Executor {
         }
     }
 
-    /// Keeps what a task panicked with that nobody will ever join. Returns a second one, to be dropped.
-    #[must_use]
-    pub(crate) fn keep_unobserved(&mut self, payload: Payload) -> Option<Payload> {
+    /// Keeps an ended task that nobody will ever join, if it has panicked, and that is to come out of the loop. Any
+    /// other comes back, to be dropped.
+    pub(crate) fn keep_panic(&mut self, task: Task) -> Option<Task> {
+        if !self.propagates || self.unobserved.is_some() || task.ended != Some(Ended::Panicked) {
+            return Some(task);
+        }
         // So that the loop is left.
         self.is_root_woken = true;
-        match self.unobserved {
-            Some(_) => Some(payload),
-            None => {
-                self.unobserved = Some(payload);
-                None
-            }
-        }
+        self.unobserved = task.future.map(take_payload);
+        None
     }
 
     /// The task with this number, if it has not ended.
     pub(crate) fn task(&mut self, number: Number) -> Option<&mut Task> {
         let task = self.tasks.at_mut(number.index());
-        task.filter(|task| [number, !number].contains(&task.mark))
+        task.filter(|task| task.ended.is_none() && [number, !number].contains(&task.mark))
     }
 
     /// The runtime ends: where there are tasks now, to be taken out one by one.

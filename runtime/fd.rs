@@ -72,6 +72,12 @@ impl Registration {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
                     current::spend();
+                    if interest.reads() {
+                        source.stop_waiting::<Read>(&mut { Ticket::POLL });
+                    }
+                    if interest.has(Interest::WRITABLE) {
+                        source.stop_waiting::<Write>(&mut { Ticket::POLL });
+                    }
                     return Poll::Ready(result);
                 }
             }
@@ -111,6 +117,10 @@ impl<T: AsFd> Registered<T> {
 impl<T> Registered<T> {
     pub(crate) fn get_ref(&self) -> &T {
         &self.io
+    }
+
+    pub(crate) fn registration(&self) -> &Registration {
+        &self.registration
     }
 
     pub(crate) fn split_mut(&mut self) -> (&Registration, &mut T) {
@@ -161,16 +171,6 @@ impl<T> Registered<T> {
     ) -> Poll<io::Result<R>> {
         let mut kept = Ticket::POLL;
         self.poll_io::<D, R>(cx, &mut kept, None, operation)
-    }
-
-    /// The same for several directions.
-    pub(crate) fn poll_interest<R>(
-        &self,
-        cx: &Context<'_>,
-        interest: Interest,
-        mut operation: impl FnMut(&T) -> io::Result<R>,
-    ) -> Poll<io::Result<R>> {
-        self.registration.poll_io_kept(cx, interest, || operation(&self.io))
     }
 
     /// Tries `operation` once, and remembers a `WouldBlock`.

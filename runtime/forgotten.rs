@@ -5,6 +5,7 @@
 use crate::current;
 use crate::number::Number;
 use std::collections::BTreeSet;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -48,7 +49,9 @@ pub(crate) fn tell(number: Number, who: &str) {
     static TOLD: AtomicU32 = AtomicU32::new(0);
     current::executor(|executor| executor.task(number).into_iter().for_each(|it| it.clones = MANY));
     if TOLD.fetch_add(1, Relaxed) < 10 {
-        eprintln!(
+        // As std's panic hook: a standard error that is closed or full is nobody's panic.
+        let _lost = writeln!(
+            io::stderr(),
             "waken: {who} can never wake: its poll was `Pending`, and nobody keeps its waker"
         );
     }

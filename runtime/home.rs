@@ -30,6 +30,8 @@ pub(crate) struct Parts {
     alarm: Option<(TimerFd, Cell<Option<Instant>>)>,
     pub(crate) settings: Settings,
     pub(crate) turns: Cell<u64>,
+    /// The loop has run since the last `rest`.
+    pub(crate) ran: Cell<bool>,
     /// Somebody runs the loop.
     pub(crate) running: Cell<bool>,
 }
@@ -76,6 +78,7 @@ impl Parts {
             alarm: alarm.map(|alarm| (alarm, Cell::new(None))),
             settings,
             turns: Cell::new(0),
+            ran: Cell::new(false),
             running: Cell::new(false),
         })
     }
@@ -86,9 +89,11 @@ impl Parts {
         if self.process != sys::process() {
             return;
         }
-        let Some((alarm, set)) = &self.alarm else { return self.mailbox.rest(false) };
-        self.mailbox
-            .rest(self.reactor.more.get() || current::executor(|executor| executor.ready() > 0));
+        let Some((alarm, set)) = &self.alarm else {
+            return self.mailbox.rest(false, self.ran.take());
+        };
+        let left = self.reactor.more.get() || current::executor(|executor| executor.ready() > 0);
+        self.mailbox.rest(left, self.ran.take());
         let next = self.timers.next();
         let left = next.map(|next| next.saturating_duration_since(Instant::now()));
         // For a time that is past it may have rung already, and that may have been read.

@@ -144,8 +144,10 @@ impl Mailbox {
 
     /// No loop runs for the moment, and whoever runs it next may sleep on our descriptor: it is made ready when
     /// there are letters, or `anyway`.
-    pub(crate) fn rest(&self, anyway: bool) {
-        if !self.park() || anyway {
+    pub(crate) fn rest(&self, anyway: bool, ran: bool) {
+        // Of what was posted while nobody ran the loop the descriptor has told already.
+        let posted = !self.park();
+        if posted && ran || anyway && !posted {
             self.state.swap(POSTED, AcqRel);
             self.event.signal();
         }

@@ -101,32 +101,34 @@ fn end(index: u32, left: Option<Spawned>, ended: Ended) {
         wake_contained(joiner);
     } else if let Some(task) = current::executor(|executor| executor.take_detached(index)) {
         // An output, or a panic's payload.
-        contain(|| drop_unjoined(task));
+        contain(|| drop(keep_panic(task)));
     }
 }
 
 /// How the task has ended and what it has left, or `cx` is woken when it does.
 #[inline(always)]
 pub(crate) fn poll_join(key: TaskKey, cx: &Context<'_>) -> Poll<(Ended, Option<Spawned>)> {
-    if let Some(ended) = current::executor(|executor| executor.ended(key)) {
-        return Poll::Ready((ended, current::executor(|executor| executor.take_left(key))));
+    loop {
+        if let Some(ended) = current::executor(|executor| executor.ended(key)) {
+            return Poll::Ready((ended, current::executor(|executor| executor.take_left(key))));
+        }
+        let waker = clone(cx.waker());
+        match current::executor(|executor| executor.wait_for(key, waker)) {
+            Ok(None) => return Poll::Pending,
+            Ok(Some(old)) => {
+                drop_contained(old);
+                return Poll::Pending;
+            }
+            // A foreign waker's clone has run the loop, and with it the task to its end.
+            Err(waker) => drop_contained(waker),
+        }
     }
-    let waker = clone(cx.waker());
-    if let Some(old) = current::executor(|executor| executor.wait_for(key, waker)) {
-        drop_contained(old);
-    }
-    Poll::Pending
 }
 
-/// Drops an ended task that nobody will join; its panic comes out of the loop, if that was asked for.
-pub(crate) fn drop_unjoined(task: Task) {
-    if !current::executor(|executor| executor.propagates) {
-        return drop(task);
-    }
-    if let Some(payload) = task.into_payload() {
-        let more = current::executor(|executor| executor.keep_unobserved(payload));
-        drop(more);
-    }
+/// An ended task of the current runtime that nobody will join: its panic comes out of the loop, if that was asked for.
+/// Anything else is given back, to be dropped.
+pub(crate) fn keep_panic(task: Task) -> Option<Task> {
+    current::executor(|executor| executor.keep_panic(task))
 }
 
 /// Drops every task, and those that their destructors spawn, until none is left.

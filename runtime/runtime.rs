@@ -88,6 +88,7 @@ impl Runtime {
         let _current = self.enter();
         let _running = Running::begin(parts);
         let mut root = pin!(future);
+        parts.reactor.more.set(false);
         let number = Number::of_root(parts.id);
         let waker = ManuallyDrop::new(number.waker());
         let mut cx = Context::from_waker(&waker);
@@ -100,6 +101,7 @@ impl Runtime {
                 current::end_poll();
                 assert!(current::runtime() == parts.id, "{HELD_ACROSS_AWAIT}");
                 if let Poll::Ready(output) = polled {
+                    resume_unobserved();
                     return output;
                 }
             }
@@ -256,6 +258,8 @@ impl Drop for Runtime {
         parts.timers.clear().into_iter().for_each(wake_contained);
         drop(parts.reactor.clear());
         run::drop_all();
+        let unobserved = current::executor(|executor| executor.unobserved.take());
+        contain(|| drop(unobserved));
         home::leave(parts.id);
     }
 }
@@ -315,6 +319,7 @@ impl Running<'_> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.of.running.set(false);
+        self.of.ran.set(true);
         current::set_blocking(self.outer);
     }
 }

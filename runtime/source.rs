@@ -9,6 +9,7 @@
 //! are read in `Reactor::wait` alone, on this thread, and this thread is here.
 
 use crate::current;
+use crate::forgotten;
 use crate::number::Number;
 use crate::slab::Key;
 use crate::sys::{AtomicLocation, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP};
@@ -248,6 +249,9 @@ impl Source {
                 waiting.at.set(at);
                 if cfg!(debug_assertions) {
                     current::leave_number();
+                    if number.runtime() != self.runtime as u16 {
+                        forgotten::count(number, true);
+                    }
                 }
             }
             _ => self.wait_aside::<D>(ticket, waker, at),

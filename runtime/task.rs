@@ -193,14 +193,17 @@ where
 
 /// Nobody will join the task.
 fn detach(key: TaskKey) {
-    let detach = move || current::executor(|executor| executor.detach(key));
+    // What comes out is dropped by the caller, in its own `drop`, and so is a panic in that.
+    let detach = move || {
+        let (joiner, task) = current::executor(|executor| executor.detach(key));
+        (joiner, task.and_then(run::keep_panic))
+    };
     match under(key.runtime, detach) {
         Some((joiner, task)) => {
             joiner.into_iter().for_each(drop_contained);
-            // An output is dropped here, in the caller's own `drop`, and so is a panic in that.
-            task.into_iter().for_each(run::drop_unjoined);
+            drop(task);
         }
-        None => at_home(key.runtime, move |_| detach().1.into_iter().for_each(run::drop_unjoined)),
+        None => at_home(key.runtime, move |_| drop(detach())),
     }
 }
 

@@ -151,11 +151,11 @@ pub(crate) fn register(mailbox: &Arc<Mailbox>) -> io::Result<u32> {
 }
 
 pub(crate) fn unregister(serial: u32) {
+    let _mailbox =
+        REGISTRY.write().unwrap_or_else(PoisonError::into_inner).mailboxes.remove(&(serial as u16));
     if cfg!(debug_assertions) {
         forgotten::unregister(serial);
     }
-    let _mailbox =
-        REGISTRY.write().unwrap_or_else(PoisonError::into_inner).mailboxes.remove(&(serial as u16));
 }
 
 /// The mailbox of the runtime with this serial, while it lives.

@@ -11,6 +11,7 @@ use kernel::{semaphore, terminal, timer};
 use peer::{Foreign, millis, recv_urgent, run, send_urgent, std_pair};
 use std::cell::Cell;
 use std::fs::File;
+use std::future::poll_fn;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
@@ -372,4 +373,37 @@ fn urgent_data_is_awaited_and_so_is_that_none_will_come() {
             assert!(over.is_read_closed() && !over.is_priority(), "{over:?}");
         });
     }
+}
+
+#[test]
+fn a_poll_of_two_directions_leaves_no_waiter_in_the_other_one() {
+    run(async {
+        let (ours, mut peer) = UnixStream::pair().unwrap();
+        let ours = AsyncFd::new(ours).unwrap();
+        while ours.try_io(Interest::WRITABLE, |mut io| io.write(&[0; 4096])).is_ok() {}
+        let task = spawn(async move {
+            let both = Interest::READABLE | Interest::WRITABLE;
+            poll_fn(|cx| ours.poll_io(cx, both, |mut io| io.read(&mut [0]))).await.unwrap();
+            std::future::pending::<()>().await;
+            drop(ours);
+        });
+        sleep(millis(1)).await;
+        peer.write_all(b"x").unwrap();
+        sleep(millis(5)).await;
+        let tasks = waken::runtime::tasks();
+        let info = tasks.iter().find(|it| it.id == task.id()).unwrap();
+        assert!(!info.to_string().contains("fd "), "{info}");
+    });
+}
+
+#[test]
+fn to_read_or_write_nothing_is_done_at_once() {
+    run(async {
+        let (ours, _peer) = UnixStream::pair().unwrap();
+        let mut ours = AsyncFd::new(ours).unwrap();
+        assert!(ours.try_io(Interest::READABLE, |mut io| io.read(&mut [0])).is_err());
+        assert_eq!(ours.read(&mut []).await.unwrap(), 0);
+        assert_eq!((&ours).read(&mut []).await.unwrap(), 0);
+        assert_eq!(ours.write(&[]).await.unwrap(), 0);
+    });
 }

@@ -131,3 +131,15 @@ fn an_abort_and_a_drop_from_another_thread_take_effect_at_home() {
         });
     });
 }
+
+#[test]
+fn outside_of_any_task_no_task_is_the_one_that_runs() {
+    watched(10, || {
+        let runtime = Runtime::new().unwrap();
+        let ended = runtime.spawn(async {});
+        runtime.block_on(sleep(Duration::from_millis(1)));
+        assert!(ended.is_finished());
+        let _current = runtime.enter();
+        assert_eq!(waken::task::try_id(), None);
+    });
+}

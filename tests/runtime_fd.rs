@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{Random, poll_once, watched};
+use support::{Random, alone, poll_once, watched};
 use waken::runtime::Next;
 use waken::task::yield_now;
 use waken::time::{sleep, sleep_until};
@@ -395,5 +395,35 @@ fn the_outer_loop_may_watch_something_of_its_own_beside_the_runtime() {
                 here.write_all(&byte).unwrap();
             }
         }
+    });
+}
+
+/// What the eventfds of this process have counted.
+fn eventfd_counts() -> u64 {
+    let folder = std::fs::read_dir("/proc/self/fdinfo").unwrap();
+    let texts = folder.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok());
+    let count = |text: String| {
+        let line = text.lines().find_map(|line| line.strip_prefix("eventfd-count:"))?;
+        u64::from_str_radix(line.trim(), 16).ok()
+    };
+    texts.filter_map(count).sum()
+}
+
+#[test]
+fn what_is_done_between_two_turns_is_announced_once() {
+    alone("what_is_done_between_two_turns_is_announced_once", 20, || {
+        let runtime = Runtime::new().unwrap();
+        runtime.remote().wake();
+        let before = eventfd_counts();
+        for _ in 0..1000 {
+            runtime.metrics();
+        }
+        assert!(eventfd_counts() - before < 10);
+        let runtime = Runtime::builder().self_waking_fd(true).build().unwrap();
+        let before = eventfd_counts();
+        for _ in 0..1000 {
+            drop(runtime.spawn(async {}));
+        }
+        assert!((1..10).contains(&(eventfd_counts() - before)));
     });
 }

@@ -1,14 +1,18 @@
 //! What a runtime says by itself: a long poll, a task that can never wake, a panic that nobody joins.
 mod support;
 
+use futures_io::AsyncRead;
 use std::future::{pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 use support::{pair, panic_message, watched};
+use waken::net::AsyncUnixStream;
 use waken::runtime::{Next, PanicPolicy};
 use waken::task::{self, yield_now};
 use waken::time::sleep;
@@ -124,6 +128,57 @@ fn so_does_that_of_a_task_whose_handle_is_dropped_later() {
 }
 
 #[test]
+fn the_handle_may_be_dropped_outside_or_in_the_poll_that_ends_the_root() {
+    watched(20, || {
+        let runtime = loud();
+        let task = runtime.spawn(async { panic!("dropped outside") });
+        runtime.block_on(sleep(Duration::from_millis(2)));
+        drop(task);
+        assert_eq!(message(|| runtime.block_on(async {})), "dropped outside");
+        let last = || {
+            runtime.block_on(async {
+                let task = spawn(async { panic!("dropped at last") });
+                while !task.is_finished() {
+                    yield_now().await;
+                }
+                drop(task);
+            });
+        };
+        assert_eq!(message(last), "dropped at last");
+    });
+}
+
+#[test]
+fn it_never_comes_out_of_another_runtime() {
+    watched(20, || {
+        let (quiet, loud) = (Runtime::new().unwrap(), loud());
+        let task = quiet.spawn(async { panic!("of the quiet one") });
+        quiet.block_on(sleep(Duration::from_millis(2)));
+        loud.block_on(async move {
+            drop(task);
+            yield_now().await;
+        });
+    });
+}
+
+#[test]
+fn what_was_kept_and_panics_itself_does_not_leave_the_end_of_the_runtime() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            assert!(thread::panicking(), "a bomb");
+        }
+    }
+    watched(20, || {
+        let runtime = loud();
+        let task = runtime.spawn(async { std::panic::panic_any(Bomb) });
+        runtime.block_on(sleep(Duration::from_millis(2)));
+        drop(task);
+        assert!(catch_unwind(AssertUnwindSafe(|| drop(runtime))).is_ok());
+    });
+}
+
+#[test]
 fn a_panic_that_is_joined_stays_with_its_handle() {
     watched(20, || {
         let runtime = loud();
@@ -224,6 +279,26 @@ fn of_ten_thousand_such_tasks_ten_are_told() {
     assert_eq!(told.len(), if cfg!(debug_assertions) { 10 } else { 0 }, "{told:?}");
 }
 
+/// Standard error may be a file system without room.
+#[test]
+fn that_it_cannot_be_told_is_no_panic() {
+    const VARIABLE: &str = "WAKEN_TEST_FULL";
+    let name = "that_it_cannot_be_told_is_no_panic";
+    if std::env::var_os(VARIABLE).is_none() {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args([name, "--exact", "--nocapture"]).env(VARIABLE, "").stdout(Stdio::null());
+        assert!(child.stderr(full).status().unwrap().success());
+        return;
+    }
+    watched(20, || {
+        block_on(async {
+            spawn(pending::<()>());
+            sleep(Duration::from_millis(5)).await;
+        });
+    });
+}
+
 /// Everything that a task can rightly wait for.
 #[test]
 fn of_tasks_that_will_be_woken_none_is_told() {
@@ -270,6 +345,27 @@ fn of_tasks_that_will_be_woken_none_is_told() {
             }
             sleep(Duration::from_millis(50)).await;
             drop(elsewhere);
+        });
+        // A source of another runtime.
+        let (runtime, other) = (Runtime::new().unwrap(), Rc::new(Runtime::new().unwrap()));
+        let (ours, _theirs) = {
+            let _other = other.enter();
+            AsyncUnixStream::pair().unwrap()
+        };
+        runtime.block_on(async move {
+            let mut polls = 0;
+            let task = spawn(poll_fn(move |cx| {
+                polls += 1;
+                if polls == 1 {
+                    let _other = other.enter();
+                    assert!(ours.try_read(&mut [0]).is_err());
+                    cx.waker().wake_by_ref();
+                    assert!(Pin::new(&mut &ours).poll_read(cx, &mut [0]).is_pending());
+                }
+                Poll::<()>::Pending
+            }));
+            sleep(Duration::from_millis(5)).await;
+            drop(task);
         });
     });
     let Some(told) = told else { return };

@@ -87,6 +87,19 @@ fn several_signals_at_once_all_come() {
 }
 
 #[test]
+fn the_first_and_the_last_signal_there_are_come_too() {
+    alone("the_first_and_the_last_signal_there_are_come_too", 20, || {
+        block_on(async {
+            let mut signals = Signals::new([libc::SIGHUP, libc::SIGRTMAX()]).unwrap();
+            send(libc::SIGRTMAX());
+            assert_eq!(signals.next().await, libc::SIGRTMAX());
+            send(libc::SIGHUP);
+            assert_eq!(signals.next().await, libc::SIGHUP);
+        });
+    });
+}
+
+#[test]
 fn each_of_two_listeners_in_two_runtimes_gets_the_signal() {
     alone("each_of_two_listeners_in_two_runtimes_gets_the_signal", 20, || {
         static READY: AtomicBool = AtomicBool::new(false);
@@ -144,7 +157,7 @@ fn dropped_listeners_leave_nothing_behind_and_the_signal_does_not_end_the_proces
 fn what_no_handler_may_catch_is_refused_with_a_sentence() {
     watched(20, || {
         block_on(async {
-            for signal in [libc::SIGKILL, libc::SIGSTOP, libc::SIGSEGV, 0, -1, 64, 1000] {
+            for signal in [libc::SIGKILL, libc::SIGSTOP, libc::SIGSEGV, 0, -1, 65, 1000] {
                 let error = Signals::new([libc::SIGUSR1, signal]).unwrap_err();
                 assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{signal}: {error}");
                 assert!(error.to_string().contains("cannot be handled"), "{error}");

@@ -326,3 +326,31 @@ fn giving_up_with_a_waker_that_panics_in_drop_is_no_panic() {
         });
     });
 }
+
+/// A waker's clone is the user's code, and may run the very task to its end that is waited for.
+#[test]
+fn a_clone_that_runs_a_turn_loses_no_join() {
+    struct Turning(Rc<Runtime>);
+    thread_local! {
+        static TURNING: RefCell<Option<Turning>> = const { RefCell::new(None) };
+    }
+    fn clone(data: *const ()) -> RawWaker {
+        if let Some(Turning(runtime)) = TURNING.take() {
+            runtime.turn(Some(Duration::ZERO)).unwrap();
+        }
+        RawWaker::new(data, &TABLE)
+    }
+    fn ignore(_: *const ()) {}
+    static TABLE: RawWakerVTable = RawWakerVTable::new(clone, ignore, ignore, ignore);
+    watched(10, || {
+        let runtime = Rc::new(Runtime::new().unwrap());
+        let mut task = runtime.spawn(async { 1 });
+        // SAFETY: no function of the table follows the pointer.
+        #[allow(unsafe_code)]
+        let waker = unsafe { Waker::new(std::ptr::null(), &TABLE) };
+        let _current = runtime.enter();
+        TURNING.set(Some(Turning(runtime.clone())));
+        let polled = Pin::new(&mut task).poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_ready(), "it has ended, and nobody would be told");
+    });
+}

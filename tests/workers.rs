@@ -106,6 +106,17 @@ fn when_one_runtime_cannot_be_made_no_worker_begins() {
 }
 
 #[test]
+fn the_function_itself_runs_inside_of_its_runtime() {
+    watched(20, || {
+        let outputs = workers(2).run(|worker| {
+            let task = spawn(async move { worker });
+            async move { task.await.unwrap() }
+        });
+        assert_eq!(outputs.unwrap(), [0, 1]);
+    });
+}
+
+#[test]
 fn the_settings_are_those_of_every_worker() {
     watched(20, || {
         let yields = workers(3)

@@ -102,7 +102,7 @@ impl Builder {
     /// Makes a runtime for this thread.
     ///
     /// # Errors
-    /// When the process is out of descriptors (a runtime needs two), or has 65,535 runtimes.
+    /// When the process is out of descriptors (a runtime needs two, a self-waking one three), or has 65,535 runtimes.
     pub fn build(self) -> io::Result<Runtime> {
         let parts = Rc::new(Parts::new(self.settings)?);
         home::settle(&parts);
@@ -118,7 +118,9 @@ pub enum PanicPolicy {
     #[default]
     Isolate,
     /// The same, but once nobody can join the task any more, because its handle is dropped, the panic is resumed out of
-    /// `block_on` or `turn`. For tests, and for servers that are to end loudly.
+    /// `block_on` or `turn`: the first one, if there are several. For tests, and for servers that are to end loudly. A task
+    /// of [`Remote::spawn`](crate::Remote::spawn) counts as joined, since its outcome goes to the other thread; and a panic
+    /// that comes after the last `block_on` or `turn` goes with the runtime.
     PropagateUnobserved,
 }
 

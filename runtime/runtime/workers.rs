@@ -95,7 +95,7 @@ impl Workers {
                 n => sys::pin_to(processors[worker % n]),
             };
             let runtime = meeting.join(pinned.and_then(|()| self.builder.clone().build()))?;
-            Ok(runtime.map(|runtime| runtime.block_on(main(worker))))
+            Ok(runtime.map(|runtime| runtime.block_on(async { main(worker).await })))
         };
         let results: Vec<thread::Result<io::Result<Option<F::Output>>>> = thread::scope(|scope| {
             let spawn = |worker| {

@@ -33,11 +33,11 @@ impl Caught {
             return None;
         }
         self.pending.fetch_and(!(1 << signal), AcqRel);
-        Some(signal as c_int)
+        Some(signal as c_int + 1)
     }
 
     fn put(&self, signal: c_int) {
-        self.pending.fetch_or(1 << signal, AcqRel);
+        self.pending.fetch_or(1 << (signal - 1), AcqRel);
         self.event.signal();
     }
 }
@@ -50,7 +50,7 @@ pub(crate) struct Handler(signal_hook_registry::SigId);
 impl Handler {
     #[doc(alias = "sigaction")]
     pub(crate) fn new(signal: c_int, caught: Arc<Caught>) -> io::Result<Handler> {
-        if !(1..64).contains(&signal) || signal_hook_registry::FORBIDDEN.contains(&signal) {
+        if !(1..=64).contains(&signal) || signal_hook_registry::FORBIDDEN.contains(&signal) {
             let why = format!("signal {signal} cannot be handled, signal(7)");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
