@@ -80,7 +80,8 @@ pub mod io {
     pub use crate::interest::{Interest, Ready};
 }
 
-/// Calls that block, on a pool of threads: the crate `blocking`. Feature `blocking`.
+/// Calls that block, on a pool of threads: the crate `blocking`. Feature `blocking`. The pool grows to 500 threads, and with
+/// version 1.7 of the crate they stay, for the next call.
 #[cfg(feature = "blocking")]
 pub mod blocking {
     pub use ::blocking::unblock;

@@ -3,10 +3,11 @@
 mod support;
 
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::watched;
-use waken::time::sleep;
+use support::{alone, eventually, watched};
+use waken::time::{sleep, timeout};
 use waken::{block_on, spawn, unblock};
 
 #[test]
@@ -73,5 +74,24 @@ fn ten_thousand_small_jobs_all_come_back() {
             }
             assert_eq!(sum, 9_999 * 10_000 / 2);
         });
+    });
+}
+
+/// B03, B05. It goes on alone.
+#[test]
+fn who_gives_up_waits_for_no_job_that_runs() {
+    alone("who_gives_up_waits_for_no_job_that_runs", 30, || {
+        static ENDED: AtomicBool = AtomicBool::new(false);
+        let start = Instant::now();
+        block_on(async {
+            let job = unblock(|| {
+                thread::sleep(Duration::from_millis(500));
+                ENDED.store(true, SeqCst);
+            });
+            let given_up = timeout(Duration::from_millis(50), job).await;
+            assert!(given_up.is_err());
+        });
+        assert!(start.elapsed() < Duration::from_millis(400), "{:?}", start.elapsed());
+        eventually("the job has ended", || ENDED.load(SeqCst));
     });
 }
