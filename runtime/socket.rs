@@ -1,4 +1,5 @@
-//! What every type of socket has: the way from std's type and back, its descriptor, and a `Debug`.
+//! What several types of socket have alike: the way from std's type and back, the descriptor, a `Debug`; and what all
+//! that carry messages have.
 
 /// `Async` is a socket of ours that has std's in an `Inner`, its field `inner`. `shows` are methods of std's.
 macro_rules! socket {
@@ -53,4 +54,84 @@ macro_rules! socket {
     };
 }
 
-pub(crate) use socket;
+/// What sockets that carry messages have beside sending and receiving them.
+macro_rules! datagram {
+    ($Async:ident over $std:ty, at $SocketAddr:ty) => {
+        impl $Async {
+            /// Waits until there may be a message. Takes none. Cancel safe. A hint: on a new socket it is ready at once.
+            ///
+            /// # Errors
+            /// After the runtime's end, or on another thread.
+            #[track_caller]
+            pub fn readable(&self) -> impl Future<Output = std::io::Result<()>> {
+                let at = std::panic::Location::caller();
+                self.inner.ready(crate::interest::Interest::READABLE, Some(at), |_| ())
+            }
+
+            /// Waits until there may be room to send. Cancel safe. A hint, as `readable`.
+            ///
+            /// # Errors
+            /// After the runtime's end, or on another thread.
+            #[track_caller]
+            pub fn writable(&self) -> impl Future<Output = std::io::Result<()>> {
+                let at = std::panic::Location::caller();
+                self.inner.ready(crate::interest::Interest::WRITABLE, Some(at), |_| ())
+            }
+
+            /// Runs `operation`, a call of your own on the socket, until it says something other than `WouldBlock`,
+            /// and waits for `interest` in between. Cancel safe if `operation` is.
+            ///
+            /// # Errors
+            /// Those of `operation`.
+            #[track_caller]
+            pub fn async_io<R>(
+                &self,
+                interest: crate::interest::Interest,
+                operation: impl FnMut(&$std) -> std::io::Result<R>,
+            ) -> impl Future<Output = std::io::Result<R>> {
+                self.inner.async_io(interest, Some(std::panic::Location::caller()), operation)
+            }
+
+            /// Runs `operation`, a call of your own on the socket, once, and remembers it when that says
+            /// `WouldBlock`.
+            ///
+            /// # Errors
+            /// Those of `operation`.
+            pub fn try_io<R>(
+                &self,
+                interest: crate::interest::Interest,
+                operation: impl FnOnce(&$std) -> std::io::Result<R>,
+            ) -> std::io::Result<R> {
+                self.inner.try_io(interest, |socket, _| operation(socket))
+            }
+
+            /// The address of this side. That of a Unix socket may have no name.
+            ///
+            /// # Errors
+            /// See getsockname(2).
+            pub fn local_addr(&self) -> std::io::Result<$SocketAddr> {
+                self.inner.get_ref().local_addr()
+            }
+
+            /// The address that `connect` has set.
+            ///
+            /// # Errors
+            /// `NotConnected` when it has set none.
+            pub fn peer_addr(&self) -> std::io::Result<$SocketAddr> {
+                self.inner.get_ref().peer_addr()
+            }
+
+            /// The socket itself, for its options. Its calls do not wait: they say `WouldBlock`.
+            pub fn get_ref(&self) -> &$std {
+                self.inner.get_ref()
+            }
+
+            /// Takes the socket out of the runtime. It stays non-blocking.
+            pub fn into_std(self) -> $std {
+                self.inner.into_inner()
+            }
+        }
+    };
+}
+
+pub(crate) use {datagram, socket};

@@ -1,8 +1,7 @@
 //! UDP. A datagram is a message: an empty buffer takes one as well, and a short read says nothing of the next.
 
 use crate::fd::Registered;
-use crate::interest::Interest;
-use crate::socket::socket;
+use crate::socket::{datagram, socket};
 use crate::source::{Read, Write};
 use crate::tcp::ToSocketAddrs;
 use std::io;
@@ -117,76 +116,7 @@ impl AsyncUdpSocket {
     ) -> impl Future<Output = io::Result<(usize, SocketAddr)>> {
         self.inner.call::<Read, _>(Some(Location::caller()), move |socket| socket.peek_from(buf))
     }
-
-    /// Waits until there may be a message. Takes none. Cancel safe. A hint: on a new socket it is ready at once.
-    ///
-    /// # Errors
-    /// After the runtime's end, or on another thread.
-    #[track_caller]
-    pub fn readable(&self) -> impl Future<Output = io::Result<()>> {
-        self.inner.ready(Interest::READABLE, Some(Location::caller()), |_| ())
-    }
-
-    /// Waits until there may be room to send. Cancel safe. A hint, as [`readable`](AsyncUdpSocket::readable).
-    ///
-    /// # Errors
-    /// After the runtime's end, or on another thread.
-    #[track_caller]
-    pub fn writable(&self) -> impl Future<Output = io::Result<()>> {
-        self.inner.ready(Interest::WRITABLE, Some(Location::caller()), |_| ())
-    }
-
-    /// Runs `operation`, a call of your own on the socket, until it says something other than `WouldBlock`, and
-    /// waits for `interest` in between. Cancel safe if `operation` is.
-    ///
-    /// # Errors
-    /// Those of `operation`.
-    #[track_caller]
-    pub fn async_io<R>(
-        &self,
-        interest: Interest,
-        operation: impl FnMut(&net::UdpSocket) -> io::Result<R>,
-    ) -> impl Future<Output = io::Result<R>> {
-        self.inner.async_io(interest, Some(Location::caller()), operation)
-    }
-
-    /// Runs `operation`, a call of your own on the socket, once, and remembers it when that says `WouldBlock`.
-    ///
-    /// # Errors
-    /// Those of `operation`.
-    pub fn try_io<R>(
-        &self,
-        interest: Interest,
-        operation: impl FnOnce(&net::UdpSocket) -> io::Result<R>,
-    ) -> io::Result<R> {
-        self.inner.try_io(interest, |socket, _| operation(socket))
-    }
-
-    /// The address of this side.
-    ///
-    /// # Errors
-    /// See getsockname(2).
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.get_ref().local_addr()
-    }
-
-    /// The address that `connect` has set.
-    ///
-    /// # Errors
-    /// `NotConnected` when it has set none.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.get_ref().peer_addr()
-    }
-
-    /// The socket itself, for its options. Its calls do not wait: they say `WouldBlock`.
-    pub fn get_ref(&self) -> &net::UdpSocket {
-        self.inner.get_ref()
-    }
-
-    /// Takes the socket out of the runtime. It stays non-blocking.
-    pub fn into_std(self) -> net::UdpSocket {
-        self.inner.into_inner()
-    }
 }
 
 socket!(AsyncUdpSocket { Registered<net::UdpSocket> }, "a UDP socket", shows addr: local_addr, peer: peer_addr);
+datagram!(AsyncUdpSocket over net::UdpSocket, at SocketAddr);

@@ -1,24 +1,17 @@
 //! The example that runs inside Python's asyncio: both loops go on beside each other.
+#[path = "support/programs.rs"]
+mod programs;
 mod support;
 
+use programs::Killed;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 use support::watched;
-
-/// A child that does not survive this test, however that ends.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ended_already = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn client(address: &str, number: usize, stop: &AtomicBool) -> usize {
     let mut stream = TcpStream::connect(address).unwrap();

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("slab", &[]),
     ("sys", &[]),
-    ("socket", &[]),
     ("spawned", &[]),
     ("number", &[]),
     ("executor", &["number", "slab", "spawned"]),
@@ -24,6 +23,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("reactor", &["slab", "source", "sys", "waker"]),
     ("home", &["current", "executor", "mailbox", "number", "reactor", "sys", "timers", "waker"]),
     ("interest", &["source", "sys"]),
+    ("socket", &["interest"]),
     ("fd", &["current", "home", "interest", "source", "waker"]),
     ("task", &["current", "executor", "home", "run", "spawned", "waker"]),
     ("time", &["current", "home", "slab", "waker"]),
@@ -33,7 +33,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("bytes", &["fd", "interest", "source", "sys"]),
     ("accept", &["fd", "interest", "source", "sys", "time", "waker"]),
     ("tcp", &["accept", "bytes", "current", "fd", "interest", "socket", "source", "sys", "waker"]),
-    ("udp", &["fd", "interest", "socket", "source", "tcp"]),
+    ("udp", &["fd", "socket", "source", "tcp"]),
     (
         "unix",
         &["accept", "bytes", "current", "fd", "interest", "socket", "source", "sys", "tcp", "time"],
@@ -73,7 +73,7 @@ const LONGEST_FILE: usize = 400;
 
 /// Lines of `runtime/` that are neither blank nor comment. The plan was 3,000; the same reason. The core alone has
 /// 4,600; each kind of socket adds its public face, of which every method says what it is.
-const CODE_LINES: usize = 6200;
+const CODE_LINES: usize = 6145;
 
 struct Source {
     path: PathBuf,

@@ -2,8 +2,7 @@
 
 use super::patiently;
 use crate::fd::Registered;
-use crate::interest::Interest;
-use crate::socket::socket;
+use crate::socket::{datagram, socket};
 use crate::source::{Read, Write};
 use std::io;
 use std::os::unix::net::{self, SocketAddr};
@@ -146,76 +145,7 @@ impl AsyncUnixDatagram {
     ) -> impl Future<Output = io::Result<(usize, SocketAddr)>> {
         self.inner.call::<Read, _>(Some(Location::caller()), move |socket| socket.recv_from(buf))
     }
-
-    /// Waits until there may be a message. Takes none. Cancel safe. A hint: on a new socket it is ready at once.
-    ///
-    /// # Errors
-    /// After the runtime's end, or on another thread.
-    #[track_caller]
-    pub fn readable(&self) -> impl Future<Output = io::Result<()>> {
-        self.inner.ready(Interest::READABLE, Some(Location::caller()), |_| ())
-    }
-
-    /// Waits until there may be room to send. Cancel safe. A hint, as [`readable`](AsyncUnixDatagram::readable).
-    ///
-    /// # Errors
-    /// After the runtime's end, or on another thread.
-    #[track_caller]
-    pub fn writable(&self) -> impl Future<Output = io::Result<()>> {
-        self.inner.ready(Interest::WRITABLE, Some(Location::caller()), |_| ())
-    }
-
-    /// Runs `operation`, a call of your own on the socket, until it says something other than `WouldBlock`, and
-    /// waits for `interest` in between. Cancel safe if `operation` is.
-    ///
-    /// # Errors
-    /// Those of `operation`.
-    #[track_caller]
-    pub fn async_io<R>(
-        &self,
-        interest: Interest,
-        operation: impl FnMut(&net::UnixDatagram) -> io::Result<R>,
-    ) -> impl Future<Output = io::Result<R>> {
-        self.inner.async_io(interest, Some(Location::caller()), operation)
-    }
-
-    /// Runs `operation`, a call of your own on the socket, once, and remembers it when that says `WouldBlock`.
-    ///
-    /// # Errors
-    /// Those of `operation`.
-    pub fn try_io<R>(
-        &self,
-        interest: Interest,
-        operation: impl FnOnce(&net::UnixDatagram) -> io::Result<R>,
-    ) -> io::Result<R> {
-        self.inner.try_io(interest, |socket, _| operation(socket))
-    }
-
-    /// The address of this side, which may have no name.
-    ///
-    /// # Errors
-    /// See getsockname(2).
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.get_ref().local_addr()
-    }
-
-    /// The address that `connect` has set.
-    ///
-    /// # Errors
-    /// `NotConnected` when it has set none.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.get_ref().peer_addr()
-    }
-
-    /// The socket itself. Its calls do not wait: they say `WouldBlock`.
-    pub fn get_ref(&self) -> &net::UnixDatagram {
-        self.inner.get_ref()
-    }
-
-    /// Takes the socket out of the runtime. It stays non-blocking.
-    pub fn into_std(self) -> net::UnixDatagram {
-        self.inner.into_inner()
-    }
 }
 
 socket!(AsyncUnixDatagram { Registered<net::UnixDatagram> }, "a Unix datagram socket", shows addr: local_addr, peer: peer_addr);
+datagram!(AsyncUnixDatagram over net::UnixDatagram, at SocketAddr);
