@@ -92,8 +92,8 @@ impl Parts {
         let Some((alarm, set)) = &self.alarm else {
             return self.mailbox.rest(false, self.ran.take());
         };
-        let left = self.reactor.more.get() || current::executor(|executor| executor.ready() > 0);
-        self.mailbox.rest(left, self.ran.take());
+        let busy = self.reactor.more.get() || current::executor(|executor| executor.ready() > 0);
+        self.mailbox.rest(busy, self.ran.take());
         let next = self.timers.next();
         let left = next.map(|next| next.saturating_duration_since(Instant::now()));
         // For a time that is past it may have rung already, and that may have been read.
