@@ -12,12 +12,20 @@ use waken::signal::{Signals, ctrl_c};
 use waken::time::{sleep, timeout};
 use waken::{Runtime, block_on, spawn};
 
-/// Sends a signal to this process.
+/// Sends a signal to this process. Which of its threads it interrupts, and when, the kernel decides.
 #[allow(unsafe_code)]
 fn send(signal: i32) {
     let process = std::process::id() as i32;
     // SAFETY: a system call without memory.
     let sent = unsafe { libc::kill(process, signal) };
+    assert_eq!(sent, 0, "{}", io::Error::last_os_error());
+}
+
+/// Sends a signal to this thread, which has handled it when this returns, raise(3).
+#[allow(unsafe_code)]
+fn raise(signal: i32) {
+    // SAFETY: a call without memory.
+    let sent = unsafe { libc::raise(signal) };
     assert_eq!(sent, 0, "{}", io::Error::last_os_error());
 }
 
@@ -58,10 +66,10 @@ fn of_a_thousand_signals_at_least_one_comes_and_one_more_after_the_last() {
         block_on(async {
             let mut signals = Signals::new([libc::SIGUSR1]).unwrap();
             for _ in 0..1000 {
-                send(libc::SIGUSR1);
+                raise(libc::SIGUSR1);
             }
             assert_eq!(signals.next().await, libc::SIGUSR1);
-            send(libc::SIGUSR1);
+            raise(libc::SIGUSR1);
             assert_eq!(signals.next().await, libc::SIGUSR1);
             let before = cpu();
             assert!(timeout(Duration::from_millis(200), signals.next()).await.is_err());
