@@ -6,6 +6,7 @@ use crate::current::{self, Outer};
 use crate::executor::Executor;
 use crate::mailbox::Mailbox;
 use crate::number::Number;
+use crate::patience::Patience;
 use crate::reactor::Reactor;
 use crate::sys::{self, Epoll, TimerFd};
 use crate::timers::Timers;
@@ -29,7 +30,10 @@ pub(crate) struct Parts {
     /// Announces due timers to a loop that sleeps on our descriptor alone; and for when it is set.
     alarm: Option<(TimerFd, Cell<Option<Instant>>)>,
     pub(crate) settings: Settings,
+    pub(crate) patience: Patience,
     pub(crate) turns: Cell<u64>,
+    /// Waits that a look has ended, instead of a sleep.
+    pub(crate) looks: Cell<u64>,
     /// The loop has run since the last `rest`.
     pub(crate) ran: Cell<bool>,
     /// Somebody runs the loop.
@@ -42,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) events_per_poll: usize,
     pub(crate) polls_per_turn: usize,
     pub(crate) budget: i32,
+    /// How long to look, at most, before falling asleep.
+    pub(crate) spin: Duration,
     pub(crate) self_waking_fd: bool,
     /// A panic that nobody will ever join comes out of the loop.
     pub(crate) propagates: bool,
@@ -76,8 +82,10 @@ impl Parts {
             mailbox,
             executor: RefCell::new(Some(executor)),
             alarm: alarm.map(|alarm| (alarm, Cell::new(None))),
+            patience: Patience::new(settings.spin),
             settings,
             turns: Cell::new(0),
+            looks: Cell::new(0),
             ran: Cell::new(false),
             running: Cell::new(false),
         })

@@ -40,6 +40,7 @@ mod home;
 mod interest;
 mod mailbox;
 mod number;
+mod patience;
 mod reactor;
 mod run;
 mod slab;

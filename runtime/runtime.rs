@@ -9,6 +9,7 @@
 mod builder;
 mod embed;
 mod inspect;
+mod park;
 mod remote;
 mod workers;
 
@@ -21,7 +22,6 @@ pub use workers::Workers;
 use crate::current;
 use crate::executor::About;
 use crate::home::{self, Entered, Parts};
-use crate::mailbox::Letters;
 use crate::number::Number;
 use crate::run::{self, HELD_ACROSS_AWAIT};
 use crate::spawned::contain;
@@ -36,7 +36,6 @@ use std::panic::{Location, resume_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 /// A single-threaded executor, its timers and its epoll instance.
 ///
@@ -188,40 +187,6 @@ impl Parts {
             || self.mailbox.has_letters()
             || self.turns.get() % 64 == 0
     }
-
-    /// Asks the kernel and the clock, and wakes whom they name. Sleeps unless something is ready (`busy`), and not
-    /// longer than `at_most`.
-    #[inline]
-    fn park(&self, busy: bool, at_most: Option<Duration>) -> io::Result<()> {
-        assert!(
-            self.process == sys::process(),
-            "a runtime goes on in the parent of a fork: leave the child by `exec` or `_exit`"
-        );
-        if !busy {
-            let left = match self.timers.next().map(until) {
-                Some(left) => Some(at_most.map_or(left, |most| most.min(left))),
-                None => at_most,
-            };
-            // From `park` on a letter wakes us; one that has come already keeps us awake.
-            match left {
-                None if self.mailbox.park() => self.reactor.wait(None),
-                Some(left) if !left.is_zero() && self.mailbox.park() => {
-                    self.reactor.wait_at_most(left)
-                }
-                _ => self.reactor.wait_at_most(Duration::ZERO),
-            }?;
-        } else if self.reactor.sources() > 0 {
-            self.reactor.wait_at_most(Duration::ZERO)?;
-        }
-        if let Some(letters) = self.mailbox.take() {
-            deliver(letters);
-        }
-        if self.timers.alive() > 0 {
-            self.timers.fire(Instant::now());
-        }
-        current::executor(|executor| executor.clock = sys::coarse_clock());
-        Ok(())
-    }
 }
 
 fn is_root_woken() -> bool {
@@ -233,15 +198,6 @@ fn resume_unobserved() {
     if let Some(payload) = current::executor(|executor| executor.unobserved.take()) {
         resume_unwind(payload);
     }
-}
-
-fn until(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now())
-}
-
-fn deliver(letters: Letters) {
-    letters.wakes.into_iter().for_each(Number::wake);
-    letters.jobs.into_iter().for_each(contain);
 }
 
 impl Drop for Runtime {

@@ -12,6 +12,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("sys", &[]),
     ("spawned", &[]),
     ("number", &[]),
+    ("patience", &[]),
     ("executor", &["number", "slab", "spawned"]),
     ("current", &["executor", "number"]),
     ("mailbox", &["number", "sys"]),
@@ -21,7 +22,13 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("source", &["current", "forgotten", "number", "slab", "sys", "waker"]),
     ("timers", &["number", "slab", "waker"]),
     ("reactor", &["slab", "source", "sys", "waker"]),
-    ("home", &["current", "executor", "mailbox", "number", "reactor", "sys", "timers", "waker"]),
+    (
+        "home",
+        &[
+            "current", "executor", "mailbox", "number", "patience", "reactor", "sys", "timers",
+            "waker",
+        ],
+    ),
     ("interest", &["source", "sys"]),
     ("socket", &["interest"]),
     ("fd", &["current", "home", "interest", "source", "waker"]),
@@ -62,18 +69,19 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 /// The plan was 1,600 lines. It is more, because four things cost more than was thought: containing
 /// panics of foreign wakers and destructors, several waiters on one direction, going home from other
 /// threads, and forks. Each is a promise with tests; none is decoration. Living in somebody else's loop, and saying
-/// what goes wrong, are a hundred and fifty more. (`forgotten` is left out: one need not know it.)
+/// what goes wrong, are a hundred and fifty more, and so is looking before sleeping (`patience`, `runtime/park`), which makes
+/// three requests of one for a lone connection. (`forgotten` is left out: one need not know it.)
 const INNER_ROOMS: &[&str] = &[
-    "current", "executor", "home", "mailbox", "number", "reactor", "run", "runtime", "slab",
-    "source", "spawned", "sys", "timers", "waker",
+    "current", "executor", "home", "mailbox", "number", "patience", "reactor", "run", "runtime",
+    "slab", "source", "spawned", "sys", "timers", "waker",
 ];
-const INNER_ROOMS_LINES: usize = 3010;
+const INNER_ROOMS_LINES: usize = 3175;
 
 const LONGEST_FILE: usize = 400;
 
 /// Lines of `runtime/` that are neither blank nor comment. The plan was 3,000; the same reason. The core alone has
-/// 4,600; each kind of socket adds its public face, of which every method says what it is.
-const CODE_LINES: usize = 6145;
+/// 4,600; each kind of socket adds its public face, of which every method says what it is; the adaptive park is 120.
+const CODE_LINES: usize = 6290;
 
 struct Source {
     path: PathBuf,
@@ -209,7 +217,8 @@ fn files_are_short_enough_to_be_read() {
         // What is public beside the loop has documentation of its own; and no room in the middle makes the
         // calls that only one kind of descriptor needs.
         let folder = source.path.parent().unwrap();
-        let is_face = folder.ends_with("runtime/runtime") || folder.ends_with("runtime/sys");
+        let is_face = folder.ends_with("runtime/runtime") && !source.path.ends_with("park.rs")
+            || folder.ends_with("runtime/sys");
         if INNER_ROOMS.contains(&source.module().as_str()) && !is_face {
             inner += lines;
         }

@@ -42,6 +42,8 @@ pub struct Metrics {
     pub budget_yields: u64,
     /// Turns of the loop.
     pub turns: u64,
+    /// Waits that a look has ended, so that the thread did not fall asleep. See [`Builder::spin`](super::Builder::spin).
+    pub looks: u64,
     /// Calls of `epoll_wait` and `epoll_pwait2`.
     pub epoll_waits: u64,
     /// Events they brought.
@@ -156,6 +158,7 @@ impl Parts {
             remote_wakes: mailbox.remote_wakes(),
             budget_yields: tasks.budget_yields,
             turns: turns.get(),
+            looks: self.looks.get(),
             epoll_waits: reactor.waits.get(),
             epoll_events: reactor.seen.get(),
             epoll_ctls: reactor.ctls.get(),

@@ -1,0 +1,246 @@
+//! Looking before sleeping: it happens when it pays, ends when it does not, and changes nothing that can be seen
+//! otherwise.
+#[path = "support/peer.rs"]
+mod peer;
+mod support;
+
+use peer::pair;
+use std::env;
+use std::future::poll_fn;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::task::{Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+use support::{alone, cpu, sleeps, watched};
+use waken::time::sleep;
+use waken::{AsyncTcpStream, Builder, Runtime};
+
+/// They need two cores each, so they run one after another.
+fn in_turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A peer that answers each byte so long after it came. It stays awake, so that its answers do not wait for a core.
+fn answer_after(mut peer: TcpStream, thought: Duration) {
+    peer.set_nonblocking(true).unwrap();
+    thread::spawn(move || {
+        let mut byte = [0];
+        loop {
+            match peer.read(&mut byte) {
+                Ok(1) => {
+                    let came = Instant::now();
+                    while came.elapsed() < thought {}
+                    peer.write_all(&byte).unwrap();
+                }
+                Ok(_) => return,
+                Err(_) => thread::yield_now(),
+            }
+        }
+    });
+}
+
+async fn ask(stream: &AsyncTcpStream) {
+    stream.write_all(b"?").await.unwrap();
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 1);
+}
+
+/// Asks peers that answer at once, until looking has paid so often.
+fn until_it_looks(runtime: &Runtime, looks: u64) {
+    let cores = thread::available_parallelism().unwrap().get();
+    assert!(cores > 1, "a peer that answers while this thread looks needs a core of its own");
+    runtime.block_on(async {
+        let (stream, peer) = pair();
+        answer_after(peer, Duration::ZERO);
+        while runtime.metrics().looks < looks {
+            ask(&stream).await;
+        }
+    });
+}
+
+/// Less than a look may take, and more than a busy machine needs.
+const LATE: Duration = Duration::from_millis(40);
+
+/// Longer than a peer needs to answer on a machine that does something else as well.
+const LIMIT: Duration = Duration::from_millis(2);
+
+fn patient() -> Runtime {
+    Builder::new().spin(LIMIT).build().unwrap()
+}
+
+#[test]
+fn by_default_it_looks_for_at_most_40_microseconds() {
+    let default = format!("{:?}", Builder::new());
+    assert!(default.contains("spin: 40µs"), "{default}");
+}
+
+#[test]
+fn what_comes_soon_is_looked_for() {
+    let _turn = in_turn();
+    watched(120, || until_it_looks(&patient(), 32));
+}
+
+#[test]
+fn with_zero_the_thread_always_sleeps() {
+    let _turn = in_turn();
+    watched(120, || {
+        let runtime = Builder::new().spin(Duration::ZERO).build().unwrap();
+        runtime.block_on(async {
+            let (stream, peer) = pair();
+            answer_after(peer, Duration::ZERO);
+            for _ in 0..600 {
+                ask(&stream).await;
+            }
+        });
+        assert_eq!(runtime.metrics().looks, 0);
+    });
+}
+
+#[test]
+fn a_program_is_overruled_by_the_environment() {
+    let _turn = in_turn();
+    alone("a_program_is_overruled_by_the_environment", 120, || {
+        #[allow(unsafe_code)]
+        // SAFETY: no other thread of this process looks at the environment.
+        let set = |value: &str| unsafe { env::set_var("WAKEN_SPIN_US", value) };
+        set("0");
+        let runtime = patient();
+        runtime.block_on(async {
+            let (stream, peer) = pair();
+            answer_after(peer, Duration::ZERO);
+            for _ in 0..600 {
+                ask(&stream).await;
+            }
+        });
+        assert_eq!(runtime.metrics().looks, 0);
+        set("2000");
+        until_it_looks(&Builder::new().spin(Duration::ZERO).build().unwrap(), 1);
+        set("ten");
+        let error = Runtime::new().unwrap_err();
+        assert!(error.to_string().contains("WAKEN_SPIN_US"), "{error}");
+    });
+}
+
+#[test]
+fn whoever_is_idle_does_not_look() {
+    let _turn = in_turn();
+    alone("whoever_is_idle_does_not_look", 120, || {
+        let runtime = patient();
+        until_it_looks(&runtime, 32);
+        runtime.block_on(async {
+            let (_stream, _peer) = pair();
+            let (before, begin, slept) = (runtime.metrics(), cpu(), sleeps());
+            sleep(Duration::from_millis(300)).await;
+            assert!(cpu() - begin < 3 * LIMIT, "it looks for {:?}", cpu() - begin);
+            assert!(sleeps() - slept <= 3);
+            assert_eq!(runtime.metrics().looks, before.looks);
+        });
+    });
+}
+
+#[test]
+fn timers_alone_are_slept_for() {
+    let _turn = in_turn();
+    watched(120, || {
+        let runtime = patient();
+        runtime.block_on(async {
+            let (_stream, _peer) = pair();
+            for _ in 0..700 {
+                sleep(Duration::from_micros(100)).await;
+            }
+        });
+        let waits = runtime.metrics().epoll_waits;
+        assert!(waits < 800, "it looked, and made {waits} calls");
+    });
+}
+
+#[test]
+fn looking_ends_when_it_does_not_pay_any_more() {
+    let _turn = in_turn();
+    alone("looking_ends_when_it_does_not_pay_any_more", 120, || {
+        let runtime = patient();
+        until_it_looks(&runtime, 32);
+        runtime.block_on(async {
+            let (stream, peer) = pair();
+            // A sleep of three milliseconds is short, so it would look again after many of them.
+            answer_after(peer, LIMIT + LIMIT / 2);
+            // The credit of sixteen looks that paid is spent.
+            for _ in 0..20 {
+                ask(&stream).await;
+            }
+            let begin = cpu();
+            for _ in 0..100 {
+                ask(&stream).await;
+            }
+            assert!(cpu() - begin < 10 * LIMIT, "it looks for {:?}", cpu() - begin);
+        });
+    });
+}
+
+#[test]
+fn a_letter_is_found_by_looking() {
+    let _turn = in_turn();
+    watched(120, || {
+        let runtime = patient();
+        until_it_looks(&runtime, 32);
+        let (ask, asked) = mpsc::channel::<Waker>();
+        let answers = Arc::new(AtomicU64::new(0));
+        let theirs = answers.clone();
+        let thread = thread::spawn(move || {
+            for waker in asked {
+                theirs.fetch_add(1, SeqCst);
+                waker.wake();
+            }
+        });
+        // Nothing is registered: there is nobody to ask but the mailbox.
+        runtime.block_on(async {
+            let before = runtime.metrics();
+            for n in 1.. {
+                let mut question = Some(&ask);
+                poll_fn(|cx| {
+                    if answers.load(SeqCst) == n {
+                        return Poll::Ready(());
+                    }
+                    if let Some(ask) = question.take() {
+                        ask.send(cx.waker().clone()).unwrap();
+                    }
+                    Poll::Pending
+                })
+                .await;
+                if runtime.metrics().looks >= before.looks + 32 {
+                    break;
+                }
+            }
+        });
+        drop(ask);
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn neither_a_timer_nor_a_turn_is_late_or_early_because_of_a_look() {
+    let _turn = in_turn();
+    watched(120, || {
+        let runtime = Builder::new().spin(Duration::from_millis(50)).build().unwrap();
+        until_it_looks(&runtime, 32);
+        runtime.block_on(async {
+            let (_stream, _peer) = pair();
+            for micros in [1, 30, 300, 3000] {
+                let time = Duration::from_micros(micros);
+                let begin = Instant::now();
+                sleep(time).await;
+                assert!(begin.elapsed() >= time);
+                assert!(begin.elapsed() < time + LATE, "{:?} for {time:?}", begin.elapsed());
+            }
+        });
+        for time in [0, 1, 45].map(Duration::from_millis) {
+            let begin = Instant::now();
+            runtime.turn(Some(time)).unwrap();
+            assert!(begin.elapsed() >= time);
+            assert!(begin.elapsed() < time + LATE, "{:?} for {time:?}", begin.elapsed());
+        }
+    });
+}
