@@ -27,9 +27,10 @@ fn main() -> std::io::Result<()> {
 async fn echo(stream: AsyncTcpStream) -> std::io::Result<()> {
     let mut buf = [0; 4096];
     loop {
-        match stream.read(&mut buf).await? {
-            0 => return Ok(()),
-            n => stream.write_all(&buf[..n]).await?,
+        let n = stream.read(&mut buf).await?;
+        if n == 0 {
+            return Ok(());
         }
+        stream.write_all(&buf[..n]).await?;
     }
 }

@@ -151,9 +151,8 @@ impl<T> Registered<T> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
                     current::spend();
-                    if ticket.is_taken() {
-                        source.stop_waiting::<D>(ticket);
-                    }
+                    // The edge that made the direction ready has taken our waiter away.
+                    *ticket = Ticket::default();
                     return Poll::Ready(result);
                 }
             }
@@ -191,7 +190,7 @@ impl<T> Registered<T> {
     /// A claim to be woken in one direction.
     #[inline]
     pub(crate) fn claim<D: Direction>(&self, at: At) -> Claim<'_, T, D> {
-        Claim { on: self, at, ticket: Ticket::default(), direction: PhantomData }
+        Claim { on: self, at, ticket: Ticket::default(), is_empty: false, direction: PhantomData }
     }
 
     /// The future of an operation. `operation` says `Ok(None)` when it got on, but is not done. With nothing
@@ -202,7 +201,9 @@ impl<T> Registered<T> {
         D: Direction,
         F: FnMut(&T, &Source) -> io::Result<Option<R>>,
     {
-        Io { claim: self.claim(at), empty, operation }
+        let mut claim = self.claim(at);
+        claim.is_empty = empty;
+        Io { claim, operation }
     }
 
     /// The future of one call, of a message, say: `operation` is asked also when there is nothing to transfer.
@@ -272,6 +273,8 @@ pub(crate) struct Claim<'a, T, D: Direction> {
     on: &'a Registered<T>,
     at: At,
     ticket: Ticket,
+    /// For `Io`, and here since there is room beside the ticket.
+    is_empty: bool,
     direction: PhantomData<fn(D)>,
 }
 
@@ -310,7 +313,6 @@ impl<T, D: Direction> Drop for Claim<'_, T, D> {
 #[must_use = "futures do nothing unless they are awaited"]
 pub(crate) struct Io<'a, T, D: Direction, F> {
     claim: Claim<'a, T, D>,
-    empty: bool,
     operation: F,
 }
 
@@ -327,8 +329,8 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
-        let Io { claim, empty, operation } = self.get_mut();
-        if *empty {
+        let Io { claim, operation } = self.get_mut();
+        if claim.is_empty {
             return Poll::Ready(Ok(R::default()));
         }
         loop {
