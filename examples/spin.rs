@@ -52,13 +52,13 @@ fn serve(builder: Builder, thought: Duration) -> io::Result<(f64, f64)> {
     Ok((rate, runtime.metrics().looks as f64 * 100.0 / f64::from(waits)))
 }
 
-/// Asks for half a second, and says how often it was answered in a second. It does not sleep either.
+/// Asks for a quarter of a second, and says how often it was answered in a second. It does not sleep either.
 fn ask(server: SocketAddr, thought: Duration) -> io::Result<f64> {
     let mut stream = TcpStream::connect(server)?;
     stream.set_nodelay(true)?;
     stream.set_nonblocking(true)?;
     let (begin, mut answers) = (Instant::now(), 0);
-    while begin.elapsed() < Duration::from_millis(500) {
+    while begin.elapsed() < Duration::from_millis(250) {
         stream.write_all(b"?")?;
         while let Err(error) = stream.read_exact(&mut [0]) {
             if error.kind() != ErrorKind::WouldBlock {

@@ -82,6 +82,22 @@ fn tasks_prints_the_sentences_of_its_header_with_the_lines_they_are_about() {
     });
 }
 
+/// How fast, and how often it looks, the machine decides; `spin.rs` among the tests sees to what must be so.
+#[test]
+fn spin_prints_a_line_for_each_pause_of_its_header() {
+    watched(60, || {
+        let pauses = |text: &str| -> Vec<String> {
+            let fields = text.lines().skip(1).map(str::split_whitespace);
+            fields.map(|mut fields| fields.next().unwrap().to_owned()).collect()
+        };
+        let printed = output_of("spin", &[]);
+        assert_eq!(pauses(&printed), pauses(&promised(include_str!("../examples/spin.rs"))));
+        let zero =
+            || printed.lines().flat_map(|line| line.split_whitespace().skip(4)).any(|n| n == "0");
+        assert!(!zero(), "nobody was answered:\n{printed}");
+    });
+}
+
 #[test]
 fn client_prints_what_the_echo_server_sends_back_and_ends() {
     watched(30, || {
