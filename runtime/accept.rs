@@ -64,7 +64,7 @@ impl<L: Listener> Acceptor<L> {
 
     /// What waits for clients, one after the other.
     pub(crate) fn accepting(&self, at: At) -> Accepting<'_, L> {
-        Accepting { acceptor: self, claim: self.listener.claim(at), pause: None }
+        Accepting { acceptor: self, claim: self.listener.claim(at, false), pause: None }
     }
 
     /// The same through a poll function, where no future can be dropped: the last waker is kept.

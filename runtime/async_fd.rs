@@ -203,7 +203,7 @@ impl<T: AsFd> AsyncFd<T> {
         show: fn(Ready) -> R,
     ) -> io::Result<R> {
         self.allow(interest)?;
-        self.inner.ready(interest, Some(at), show).await
+        self.inner.ready(interest, Some(at)).await.map(show)
     }
 
     fn allow(&self, interest: Interest) -> io::Result<()> {

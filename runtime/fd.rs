@@ -39,8 +39,8 @@ impl Drop for Registration {
         if let Some(mailbox) = mailbox_of(source.runtime()) {
             mailbox.deregister(source.fd());
         }
-        let key = source.key();
-        home::at_home(source.runtime(), move |parts| parts.reactor.forget(key));
+        let source = source.clone();
+        home::at_home(source.runtime(), move |parts| parts.reactor.forget(&source));
     }
 }
 
@@ -99,8 +99,7 @@ impl<T: AsFd> Registered<T> {
         Registered::with_interest(io, Interest::ALL)
     }
 
-    /// # Errors
-    /// As `new`.
+    /// As `new`, for `interest` alone.
     pub(crate) fn with_interest(io: T, interest: Interest) -> io::Result<Registered<T>> {
         let Some(parts) = home::current_parts() else { return Err(outside()) };
         let source = parts.reactor.register(io.as_fd().as_raw_fd(), interest.bits())?;
@@ -168,8 +167,7 @@ impl<T> Registered<T> {
         cx: &Context<'_>,
         operation: impl FnMut(&T, &Source) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        let mut kept = Ticket::POLL;
-        self.poll_io::<D, R>(cx, &mut kept, None, operation)
+        self.poll_io::<D, R>(cx, &mut { Ticket::POLL }, None, operation)
     }
 
     /// Tries `operation` once, and remembers a `WouldBlock`.
@@ -189,8 +187,8 @@ impl<T> Registered<T> {
 
     /// A claim to be woken in one direction.
     #[inline]
-    pub(crate) fn claim<D: Direction>(&self, at: At) -> Claim<'_, T, D> {
-        Claim { on: self, at, ticket: Ticket::default(), is_empty: false, direction: PhantomData }
+    pub(crate) fn claim<D: Direction>(&self, at: At, is_empty: bool) -> Claim<'_, T, D> {
+        Claim { on: self, at, ticket: Ticket::default(), is_empty, direction: PhantomData }
     }
 
     /// The future of an operation. `operation` says `Ok(None)` when it got on, but is not done. With nothing
@@ -201,9 +199,7 @@ impl<T> Registered<T> {
         D: Direction,
         F: FnMut(&T, &Source) -> io::Result<Option<R>>,
     {
-        let mut claim = self.claim(at);
-        claim.is_empty = empty;
-        Io { claim, operation }
+        Io { claim: self.claim(at, empty), operation }
     }
 
     /// The future of one call, of a message, say: `operation` is asked also when there is nothing to transfer.
@@ -212,18 +208,22 @@ impl<T> Registered<T> {
         at: At,
         mut operation: impl FnMut(&T) -> io::Result<R>,
     ) -> impl Future<Output = io::Result<R>> {
-        let mut claim = self.claim::<D>(at);
+        let mut claim = self.claim::<D>(at, false);
         poll_fn(move |cx| claim.poll(cx, |io, _| operation(io)))
     }
 
-    /// Waits until the descriptor is ready for something of `interest`. Consumes nothing.
-    pub(crate) fn ready<R>(
-        &self,
-        interest: Interest,
-        at: At,
-        show: fn(Ready) -> R,
-    ) -> Readiness<'_, T, R> {
-        Readiness { read: self.claim(at), write: self.claim(at), interest, show }
+    /// Waits until there may be something to read. Takes nothing.
+    pub(crate) fn readable(&self, at: At) -> impl Future<Output = io::Result<()>> {
+        self.io::<Read, _, _>(at, false, |_, _| Ok(Some(())))
+    }
+
+    pub(crate) fn writable(&self, at: At) -> impl Future<Output = io::Result<()>> {
+        self.io::<Write, _, _>(at, false, |_, _| Ok(Some(())))
+    }
+
+    /// Waits until the descriptor is ready for something of `interest`. Takes nothing.
+    pub(crate) fn ready(&self, interest: Interest, at: At) -> Readiness<'_, T> {
+        Readiness { read: self.claim(at, false), write: self.claim(at, false), interest }
     }
 
     /// Runs `operation` until it says something other than `WouldBlock`, waiting for `interest` in between.
@@ -234,7 +234,7 @@ impl<T> Registered<T> {
         mut operation: impl FnMut(&T) -> io::Result<R>,
     ) -> io::Result<R> {
         loop {
-            self.ready(interest, at, |ready| ready).await?;
+            self.ready(interest, at).await?;
             match operation(&self.io) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     clear(self.source()?, interest)
@@ -343,23 +343,22 @@ where
 
 /// Waits for readiness and reads nothing.
 #[must_use = "futures do nothing unless they are awaited"]
-pub(crate) struct Readiness<'a, T, R> {
+pub(crate) struct Readiness<'a, T> {
     read: Claim<'a, T, Read>,
     write: Claim<'a, T, Write>,
     interest: Interest,
-    show: fn(Ready) -> R,
 }
 
-impl<T, R> Future for Readiness<'_, T, R> {
-    type Output = io::Result<R>;
+impl<T> Future for Readiness<'_, T> {
+    type Output = io::Result<Ready>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
-        let Readiness { read, write, interest, show } = self.get_mut();
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        let Readiness { read, write, interest } = self.get_mut();
         ready!(current::poll_budget(cx));
         let source = read.on.source()?;
         if let Some(ready) = Ready::of(source, *interest) {
             current::spend();
-            return Poll::Ready(Ok(show(ready)));
+            return Poll::Ready(Ok(ready));
         }
         if interest.reads() {
             source.wait::<Read>(&mut read.ticket, cx.waker(), read.at);

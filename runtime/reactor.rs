@@ -16,11 +16,12 @@
 use crate::slab::{Key, NONE, Slab};
 use crate::source::{Foreign, Source};
 use crate::sys::{self, EPOLLIN, Epoll, Events};
-use crate::waker::wake_contained;
+use crate::waker::{drop_contained, wake_contained};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::mem;
 use std::os::fd::RawFd;
+use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,7 +87,7 @@ impl Reactor {
         let key = sources.next_key();
         self.ctls.set(self.ctls.get() + 1);
         self.epoll.add(fd, bits, key.to_bits())?;
-        let source = Arc::new(Source::new(self.runtime, key, fd));
+        let source = Arc::new(Source::new(self.runtime, key.index, fd));
         sources.insert(source.clone());
         self.alive.set(sources.len());
         Ok(source)
@@ -100,17 +101,20 @@ impl Reactor {
             // It fails when somebody has closed the descriptor behind our back: then it is done already.
             let _closed = self.epoll.remove(source.fd());
         }
-        self.forget(source.key());
+        self.forget(source);
     }
 
     /// The descriptor is closed: so is its registration, unless it had a duplicate.
-    pub(crate) fn forget(&self, key: Key) {
+    pub(crate) fn forget(&self, source: &Source) {
         let mut watched = self.watched.borrow_mut();
-        let source = watched.sources.remove(key);
-        self.alive.set(watched.sources.len());
+        // After the end of the runtime it is not there.
+        let there = watched.sources.at_mut(source.index());
+        if there.is_some_and(|there| ptr::eq(&**there, source)) {
+            watched.sources.remove_at(source.index());
+            self.alive.set(watched.sources.len());
+        }
         drop(watched);
-        // Foreign wakers may go with it: outside of the borrow.
-        drop(source);
+        source.close().into_iter().for_each(drop_contained);
     }
 
     /// Asks the kernel, for at most `timeout` (`None`: until something happens), and wakes whom it names.
@@ -165,9 +169,10 @@ impl Reactor {
         self.watched.borrow().sources.iter().for_each(|(_, source)| show(source));
     }
 
-    /// The runtime ends: all sources, for the caller to drop.
-    pub(crate) fn clear(&self) -> Slab<Arc<Source>> {
+    /// The runtime ends: the wakers of all who stand aside, for the caller to drop.
+    pub(crate) fn clear(&self) -> Foreign {
         self.alive.set(0);
-        mem::replace(&mut self.watched.borrow_mut().sources, Slab::new())
+        let sources = mem::replace(&mut self.watched.borrow_mut().sources, Slab::new());
+        sources.iter().flat_map(|(_, source)| source.close()).collect()
     }
 }

@@ -27,7 +27,7 @@ use crate::run::{self, HELD_ACROSS_AWAIT};
 use crate::spawned::contain;
 use crate::sys;
 use crate::task::{self, JoinHandle};
-use crate::waker::{self, wake_contained};
+use crate::waker::{self, drop_contained, wake_contained};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -212,7 +212,7 @@ impl Drop for Runtime {
         // One by one: a second panic while the first one unwinds would end the process.
         parts.mailbox.close().jobs.into_iter().for_each(|job| contain(|| drop(job)));
         parts.timers.clear().into_iter().for_each(wake_contained);
-        drop(parts.reactor.clear());
+        parts.reactor.clear().into_iter().for_each(drop_contained);
         run::drop_all();
         let unobserved = current::executor(|executor| executor.unobserved.take());
         contain(|| drop(unobserved));

@@ -65,7 +65,7 @@ macro_rules! datagram {
             #[track_caller]
             pub fn readable(&self) -> impl Future<Output = std::io::Result<()>> {
                 let at = std::panic::Location::caller();
-                self.inner.ready(crate::interest::Interest::READABLE, Some(at), |_| ())
+                self.inner.readable(Some(at))
             }
 
             /// Waits until there may be room to send. Cancel safe. A hint, as `readable`.
@@ -75,7 +75,7 @@ macro_rules! datagram {
             #[track_caller]
             pub fn writable(&self) -> impl Future<Output = std::io::Result<()>> {
                 let at = std::panic::Location::caller();
-                self.inner.ready(crate::interest::Interest::WRITABLE, Some(at), |_| ())
+                self.inner.writable(Some(at))
             }
 
             /// Runs `operation`, a call of your own on the socket, until it says something other than `WouldBlock`,

@@ -1,9 +1,9 @@
 //! What the reactor keeps for one descriptor: which directions are ready, and who waits for them.
 //!
 //! A source is plain numbers in relaxed atomics, so a socket can hold it and be `Send + Sync`, although
-//! only the runtime's own thread ever writes to it. Per direction it has room for one waiter: the
-//! *number* of a waker (see `waker.rs`), so waiting costs two stores and no reference count. A second
-//! waiter, or one with a foreign waker, goes to a list aside, which most sources never have.
+//! only the runtime's own thread ever writes to it. Per direction it has a place for one waiter: the
+//! *number* of a waker (see `waker.rs`), so waiting costs a few stores and no reference count. A second
+//! waiter, or one with a foreign waker, stands aside, in a table of the thread's.
 //!
 //! No edge can slip between a call that returns `WouldBlock` and the waiter that is then stored: edges
 //! are read in `Reactor::wait` alone, on this thread, and this thread is here.
@@ -11,20 +11,24 @@
 use crate::current;
 use crate::forgotten;
 use crate::number::Number;
-use crate::slab::Key;
 use crate::sys::{AtomicLocation, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP};
 use crate::waker::drop_contained;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::mem::ManuallyDrop;
 use std::os::fd::RawFd;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 /// Reading or writing. A type, so that the compiler knows which, wherever we do.
 pub(crate) trait Direction: 'static {
     const IS_READ: bool;
-    const READY: u32;
-    fn waiting(source: &Source) -> &Waiting;
+    const INDEX: usize = Self::IS_READ as usize;
+    /// Bits of the state: it is ready; its place is taken; somebody may stand aside.
+    const READY: u32 = if Self::IS_READ { READ_READY } else { WRITE_READY };
+    const WAITS: u32 = Self::READY << 4;
+    const ASIDE: u32 = Self::READY << 6;
 }
 
 pub(crate) enum Read {}
@@ -32,22 +36,10 @@ pub(crate) enum Write {}
 
 impl Direction for Read {
     const IS_READ: bool = true;
-    const READY: u32 = READ_READY;
-
-    #[inline]
-    fn waiting(source: &Source) -> &Waiting {
-        &source.read
-    }
 }
 
 impl Direction for Write {
     const IS_READ: bool = false;
-    const READY: u32 = WRITE_READY;
-
-    #[inline]
-    fn waiting(source: &Source) -> &Waiting {
-        &source.write
-    }
 }
 
 /// The line that waits. `None` through the poll traits, where it is in other people's code.
@@ -57,51 +49,73 @@ pub(crate) struct Source {
     /// The bits of the last event (they fit into 14), and what we remember, from `READ_READY` on.
     state: AtomicU32,
     fd: RawFd,
-    read: Waiting,
-    write: Waiting,
-    key: Key,
-    /// The newest ticket given out.
-    tickets: AtomicU32,
     runtime: u32,
-    /// Waiters that found the place taken, or whose waker is not a number.
-    others: Mutex<Others>,
+    /// Where it is in the reactor's table.
+    index: u32,
+    // The place of the first waiter, of each direction: who stands there, whose place it is or was last, and where in
+    // the program. Apart, since a struct of these would be padded.
+    numbers: [AtomicU64; 2],
+    tickets: [AtomicU32; 2],
+    at: [AtomicLocation; 2],
 }
 
-/// The first waiter of one direction.
-#[derive(Default)]
-pub(crate) struct Waiting {
-    number: AtomicU64,
-    /// Whose place it is: 0 when it is free.
-    ticket: AtomicU32,
-    /// How many more are in the list.
-    others: AtomicU32,
-    at: AtomicLocation,
+/// Runtime, source, whether it is to write, ticket: in that order they are woken, and told of.
+type Claimed = (u32, u32, bool, u32);
+
+/// Waiters that found the place taken, or whose waker is not a number.
+struct Aside {
+    others: BTreeMap<Claimed, (Waker, At)>,
+    last_ticket: u32,
 }
 
-/// Behind a box, since most sources have none, and all would pay for the room.
-#[allow(clippy::box_collection)]
-type Others = Option<Box<Vec<Other>>>;
+thread_local! {
+    /// Of all sources here, since most have none and all would pay for the room. Without destructor, like all that
+    /// `current.rs` keeps; a runtime that ends takes its own out.
+    static ASIDE_HERE: RefCell<ManuallyDrop<Aside>> =
+        const { RefCell::new(ManuallyDrop::new(Aside { others: BTreeMap::new(), last_ticket: 0 })) };
+}
 
-struct Other {
-    is_read: bool,
-    ticket: u32,
-    waker: Waker,
-    at: At,
+fn aside<R>(visit: impl FnOnce(&mut Aside) -> R) -> R {
+    ASIDE_HERE.with(|aside| visit(&mut aside.borrow_mut()))
 }
 
 /// Foreign wakers that a dispatch has found, to be woken when no borrow is held.
 pub(crate) type Foreign = Vec<Waker>;
 
-/// One pending future's claim to be woken. Taken when it first waits, given back when it is dropped.
+/// One pending future's claim to be woken. Taken when it waits, given back when it is dropped.
+///
+/// ```text
+///   0       none           ends in 11   of a place, which counts them: no two futures have had the same
+///   2       `POLL`         ends in 00   of one who stands aside
+/// ```
 #[derive(Debug, Default)]
 pub(crate) struct Ticket(u32);
 
 impl Ticket {
-    /// The claim of the poll traits, where no future is there to be dropped: the last one who polled has it.
-    pub(crate) const POLL: Ticket = Ticket(1);
+    /// The claim of the poll traits, where no future is there to be dropped: the last one who polled has it. In the place
+    /// it is the ticket before, ending in 10, so that counting goes on.
+    pub(crate) const POLL: Ticket = Ticket(2);
 
     pub(crate) fn is_taken(&self) -> bool {
         self.0 != 0
+    }
+
+    /// Takes a place that is free.
+    #[inline]
+    fn take(&mut self, place: &AtomicU32) {
+        let last = place.load(Relaxed);
+        if self.0 == Ticket::POLL.0 {
+            return place.store(last & !1 | 2, Relaxed);
+        }
+        self.0 = (last | 3).wrapping_add(4);
+        place.store(self.0, Relaxed);
+    }
+
+    /// Whether it is this one's place, if it is anybody's.
+    #[inline]
+    fn has(&self, place: &AtomicU32) -> bool {
+        let holder = place.load(Relaxed);
+        holder == self.0 || self.0 == Ticket::POLL.0 && holder & 1 == 0
     }
 }
 
@@ -122,16 +136,15 @@ const WRITES: i32 = EPOLLOUT | EPOLLHUP | EPOLLERR;
 const MORE_BEHIND: u32 = (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI) as u32 | WAS_URGENT;
 
 impl Source {
-    pub(crate) fn new(runtime: u32, key: Key, fd: RawFd) -> Source {
+    pub(crate) fn new(runtime: u32, index: u32, fd: RawFd) -> Source {
         Source {
             state: AtomicU32::new(READ_READY | WRITE_READY),
             fd,
-            read: Waiting::default(),
-            write: Waiting::default(),
-            key,
-            tickets: AtomicU32::new(0),
             runtime,
-            others: Mutex::new(None),
+            index,
+            numbers: Default::default(),
+            tickets: Default::default(),
+            at: Default::default(),
         }
     }
 
@@ -139,8 +152,8 @@ impl Source {
         self.fd
     }
 
-    pub(crate) fn key(&self) -> Key {
-        self.key
+    pub(crate) fn index(&self) -> u32 {
+        self.index
     }
 
     #[inline]
@@ -187,48 +200,32 @@ impl Source {
     /// Remembers an event and wakes everybody whom it concerns; `false` when that was nobody.
     #[inline(always)]
     pub(crate) fn dispatch(&self, bits: i32, foreign: &mut Foreign) -> bool {
-        let mut state = self.state.load(Relaxed) & !LAST_EVENT | bits as u32 & LAST_EVENT;
-        let mut woken = false;
+        let (mut ready, mut concerned) = (0, 0);
+        if bits & READS != 0 {
+            ready |= Read::READY;
+            concerned |= Read::WAITS | Read::ASIDE;
+        }
+        if bits & WRITES != 0 {
+            ready |= Write::READY;
+            concerned |= Write::WAITS | Write::ASIDE;
+        }
+        let state = self.state.load(Relaxed);
+        let woken = state & concerned;
+        let mut state = state & !(LAST_EVENT | woken) | bits as u32 & LAST_EVENT | ready;
         if bits & URGES != 0 {
             state |= urgency(bits);
         }
-        if bits & READS != 0 {
-            state |= READ_READY;
-            woken |= self.wake::<Read>(foreign);
-        }
-        if bits & WRITES != 0 {
-            state |= WRITE_READY;
-            woken |= self.wake::<Write>(foreign);
-        }
-        // A wake only schedules: nobody looks before the turn goes on.
         self.state.store(state, Relaxed);
-        woken
-    }
-
-    #[inline(always)]
-    fn wake<D: Direction>(&self, foreign: &mut Foreign) -> bool {
-        let waiting = D::waiting(self);
-        let first = waiting.ticket.load(Relaxed) != 0;
-        if first {
-            waiting.ticket.store(0, Relaxed);
-            Number::from_bits(waiting.number.load(Relaxed)).wake();
+        if woken & Read::WAITS != 0 {
+            Number::from_bits(self.numbers[Read::INDEX].load(Relaxed)).wake();
         }
-        let others = waiting.others.load(Relaxed) != 0;
-        if others {
-            self.wake_others::<D>(foreign);
+        if woken & Write::WAITS != 0 {
+            Number::from_bits(self.numbers[Write::INDEX].load(Relaxed)).wake();
         }
-        first || others
-    }
-
-    #[cold]
-    fn wake_others<D: Direction>(&self, foreign: &mut Foreign) {
-        D::waiting(self).others.store(0, Relaxed);
-        if let Some(others) = &mut *self.others() {
-            let (ours, rest) =
-                others.drain(..).partition(|other: &Other| other.is_read == D::IS_READ);
-            **others = rest;
-            foreign.extend(Vec::into_iter(ours).map(|other: Other| other.waker));
+        if woken & (Read::ASIDE | Write::ASIDE) != 0 {
+            self.take_others(woken & Read::ASIDE == 0, woken & Write::ASIDE != 0, foreign);
         }
+        woken != 0
     }
 
     // ---- waiters ------------------------------------------------------------------------------
@@ -236,17 +233,16 @@ impl Source {
     /// The next event of this direction wakes `waker`. Called at every poll that stays pending.
     #[inline]
     pub(crate) fn wait<D: Direction>(&self, ticket: &mut Ticket, waker: &Waker, at: At) {
-        let waiting = D::waiting(self);
-        let holder = waiting.ticket.load(Relaxed);
-        let free = holder == 0 && waiting.others.load(Relaxed) == 0;
+        let (state, place) = (self.state.load(Relaxed), &self.tickets[D::INDEX]);
+        let free = state & (D::WAITS | D::ASIDE) == 0;
         match Number::behind(waker) {
-            Some(number) if free || holder != 0 && holder == ticket.0 => {
-                if !ticket.is_taken() {
-                    ticket.0 = self.next_ticket();
+            Some(number) if free || state & D::WAITS != 0 && ticket.has(place) => {
+                if free {
+                    ticket.take(place);
+                    self.state.store(state | D::WAITS, Relaxed);
                 }
-                waiting.number.store(number.to_bits(), Relaxed);
-                waiting.ticket.store(ticket.0, Relaxed);
-                waiting.at.set(at);
+                self.numbers[D::INDEX].store(number.to_bits(), Relaxed);
+                self.at[D::INDEX].set(at);
                 if cfg!(debug_assertions) {
                     current::leave_number();
                     if number.runtime() != self.runtime as u16 {
@@ -260,69 +256,78 @@ impl Source {
 
     #[cold]
     fn wait_aside<D: Direction>(&self, ticket: &mut Ticket, waker: &Waker, at: At) {
-        if !ticket.is_taken() {
-            ticket.0 = self.next_ticket();
-        }
-        // A waker's clone and drop may be the user's code: never under the lock.
-        let waker = waker.clone();
-        let old = self.take_other::<D>(ticket.0);
-        let waiting = D::waiting(self);
-        if waiting.ticket.load(Relaxed) == ticket.0 {
-            waiting.ticket.store(0, Relaxed);
-        }
-        let other = Other { is_read: D::IS_READ, ticket: ticket.0, waker, at };
-        self.others().get_or_insert_default().push(other);
-        waiting.others.store(waiting.others.load(Relaxed) + 1, Relaxed);
-        old.into_iter().for_each(drop_contained);
+        self.stop_waiting::<D>(&mut Ticket(ticket.0));
+        // A waker's clone and drop may be the user's code: never under a borrow.
+        let other = (waker.clone(), at);
+        let old = aside(|aside| {
+            if ticket.0 != Ticket::POLL.0 {
+                aside.last_ticket = aside.last_ticket.wrapping_add(4).max(4);
+                ticket.0 = aside.last_ticket;
+            }
+            aside.others.insert(self.claimed(!D::IS_READ, ticket.0), other)
+        });
+        self.state.store(self.state.load(Relaxed) | D::ASIDE, Relaxed);
+        old.into_iter().for_each(|(old, _)| drop_contained(old));
     }
 
     /// A pending future is dropped, or done: it leaves no waker behind.
-    #[inline]
     pub(crate) fn stop_waiting<D: Direction>(&self, ticket: &mut Ticket) {
-        let waiting = D::waiting(self);
-        if waiting.ticket.load(Relaxed) == ticket.0 {
-            waiting.ticket.store(0, Relaxed);
-        } else if waiting.others.load(Relaxed) != 0 {
-            self.take_other::<D>(ticket.0).into_iter().for_each(drop_contained);
+        let state = self.state.load(Relaxed);
+        if state & D::WAITS != 0 && ticket.has(&self.tickets[D::INDEX]) {
+            self.state.store(state & !D::WAITS, Relaxed);
+        } else if state & D::ASIDE != 0 {
+            let old = aside(|aside| aside.others.remove(&self.claimed(!D::IS_READ, ticket.0)));
+            old.into_iter().for_each(|(old, _)| drop_contained(old));
         }
         ticket.0 = 0;
     }
 
+    fn claimed(&self, writes: bool, ticket: u32) -> Claimed {
+        (self.runtime, self.index, writes, ticket)
+    }
+
+    /// Takes out who stands aside here, from one direction to another.
     #[cold]
-    fn take_other<D: Direction>(&self, ticket: u32) -> Option<Waker> {
-        let mut list = self.others();
-        let others = list.as_mut()?;
-        let found = others
-            .iter()
-            .position(|other| other.ticket == ticket && other.is_read == D::IS_READ)?;
-        let waiting = D::waiting(self);
-        waiting.others.store(waiting.others.load(Relaxed) - 1, Relaxed);
-        Some(others.remove(found).waker)
+    fn take_others(&self, from: bool, to: bool, out: &mut Foreign) {
+        let range = self.claimed(from, 0)..=self.claimed(to, u32::MAX);
+        aside(|aside| {
+            while let Some((&claimed, _)) = aside.others.range(range.clone()).next() {
+                out.extend(aside.others.remove(&claimed).map(|(waker, _)| waker));
+            }
+        });
     }
 
-    #[inline]
-    fn next_ticket(&self) -> u32 {
-        // Never 0, which is "no ticket", nor 1, which is `Ticket::POLL`: every one has the second bit.
-        let next = self.tickets.load(Relaxed).wrapping_add(1) | 2;
-        self.tickets.store(next, Relaxed);
-        next
-    }
-
-    fn others(&self) -> MutexGuard<'_, Others> {
-        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The reactor has forgotten it: no edge will come. Gives back the wakers of those who stand aside.
+    pub(crate) fn close(&self) -> Foreign {
+        let (mut others, state) = (Foreign::new(), self.state.load(Relaxed));
+        if state & (Read::ASIDE | Write::ASIDE) != 0 {
+            self.state.store(state & !(Read::ASIDE | Write::ASIDE), Relaxed);
+            self.take_others(false, true, &mut others);
+        }
+        others
     }
 
     /// Shows everybody who waits here: whether to read (or to write), and where.
     pub(crate) fn for_each(&self, mut show: impl FnMut(Option<Number>, bool, At)) {
-        for (waiting, is_read) in [(&self.read, true), (&self.write, false)] {
-            if waiting.ticket.load(Relaxed) != 0 {
-                let number = Number::from_bits(waiting.number.load(Relaxed));
-                show(Some(number), is_read, waiting.at.get());
+        for (waits, is_read) in [(Read::WAITS, true), (Write::WAITS, false)] {
+            if self.state.load(Relaxed) & waits != 0 {
+                let number = Number::from_bits(self.numbers[is_read as usize].load(Relaxed));
+                show(Some(number), is_read, self.at[is_read as usize].get());
             }
         }
-        for other in self.others().iter().flat_map(|others| others.iter()) {
-            show(Number::behind(&other.waker), other.is_read, other.at);
-        }
+        aside(|aside| {
+            let range = self.claimed(false, 0)..=self.claimed(true, u32::MAX);
+            for ((_, _, writes, _), (waker, at)) in aside.others.range(range) {
+                show(Number::behind(waker), !writes, *at);
+            }
+        });
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        // Who has come since the runtime's end: on its thread they are found.
+        self.close().into_iter().for_each(drop_contained);
     }
 }
 
@@ -330,11 +335,4 @@ impl Source {
 #[cold]
 fn urgency(bits: i32) -> u32 {
     if bits & EPOLLPRI != 0 { PRIORITY_READY | WAS_URGENT } else { PRIORITY_READY }
-}
-
-impl Drop for Source {
-    fn drop(&mut self) {
-        let others = self.others().take();
-        others.into_iter().flat_map(|others| *others).for_each(|other| drop_contained(other.waker));
-    }
 }

@@ -19,7 +19,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("forgotten", &["current", "number"]),
     ("waker", &["current", "forgotten", "mailbox", "number", "spawned", "sys"]),
     ("run", &["current", "executor", "number", "spawned", "waker"]),
-    ("source", &["current", "forgotten", "number", "slab", "sys", "waker"]),
+    ("source", &["current", "forgotten", "number", "sys", "waker"]),
     ("timers", &["number", "slab", "waker"]),
     ("reactor", &["slab", "source", "sys", "waker"]),
     (

@@ -3,7 +3,6 @@
 use super::{AsyncTcpListener, AsyncTcpStream};
 use crate::current;
 use crate::fd::{self, Registered};
-use crate::interest::Interest;
 use crate::source::{Read, Write};
 use crate::sys::{self, SocketOption};
 use std::fmt;
@@ -164,7 +163,7 @@ impl TcpSocket {
             // What a new source is taken to be ready for, this one is not: the kernel will say when.
             inner.source()?.clear_ready::<Write>();
             inner.source()?.clear_ready::<Read>();
-            inner.ready(Interest::WRITABLE, Some(at), |_| ()).await?;
+            inner.writable(Some(at)).await?;
             if let Some(error) = inner.get_ref().take_error()? {
                 return Err(error);
             }

@@ -182,19 +182,19 @@ impl AsyncTcpStream {
     /// ```
     #[track_caller]
     pub fn readable(&self) -> impl Future<Output = io::Result<()>> {
-        self.inner.ready(Interest::READABLE, Some(Location::caller()), |_| ())
+        self.inner.readable(Some(Location::caller()))
     }
 
     /// Waits until there may be room to write. Cancel safe. A hint: on a new stream it is ready at once.
     #[track_caller]
     pub fn writable(&self) -> impl Future<Output = io::Result<()>> {
-        self.inner.ready(Interest::WRITABLE, Some(Location::caller()), |_| ())
+        self.inner.writable(Some(Location::caller()))
     }
 
     /// Waits until the stream may be ready for something of `interest`, and says for what. Cancel safe.
     #[track_caller]
     pub fn ready(&self, interest: Interest) -> impl Future<Output = io::Result<Ready>> {
-        self.inner.ready(interest, Some(Location::caller()), |ready| ready)
+        self.inner.ready(interest, Some(Location::caller()))
     }
 
     /// One read that does not wait.

@@ -169,7 +169,7 @@ impl AsyncUnixStream {
     /// After the runtime's end, or on another thread.
     #[track_caller]
     pub fn readable(&self) -> impl Future<Output = io::Result<()>> {
-        self.inner.ready(Interest::READABLE, Some(Location::caller()), |_| ())
+        self.inner.readable(Some(Location::caller()))
     }
 
     /// As [`AsyncTcpStream::writable`](crate::AsyncTcpStream::writable). Cancel safe.
@@ -178,7 +178,7 @@ impl AsyncUnixStream {
     /// After the runtime's end, or on another thread.
     #[track_caller]
     pub fn writable(&self) -> impl Future<Output = io::Result<()>> {
-        self.inner.ready(Interest::WRITABLE, Some(Location::caller()), |_| ())
+        self.inner.writable(Some(Location::caller()))
     }
 
     /// As [`AsyncTcpStream::ready`](crate::AsyncTcpStream::ready). Cancel safe.
@@ -187,7 +187,7 @@ impl AsyncUnixStream {
     /// After the runtime's end, or on another thread.
     #[track_caller]
     pub fn ready(&self, interest: Interest) -> impl Future<Output = io::Result<Ready>> {
-        self.inner.ready(interest, Some(Location::caller()), |ready| ready)
+        self.inner.ready(interest, Some(Location::caller()))
     }
 
     /// One read that does not wait.
