@@ -4,7 +4,7 @@
 //! the error and goes on would burn the CPU. So that error is given out once, and then the next accept waits,
 //! longer each time; the readiness is kept meanwhile, since no edge will come for clients that are queued already.
 
-use crate::fd::{Claim, Registered};
+use crate::fd::{Claim, Registered, go_on};
 use crate::interest::Interest;
 use crate::source::{At, Read, Source};
 use crate::sys::{self, AcceptFailure};
@@ -92,13 +92,9 @@ impl<L: Listener> Acceptor<L> {
     /// Tries `once` until it says something else than that a client has gone again.
     fn poll_next_client(
         &self,
-        mut once: impl FnMut() -> Poll<io::Result<Option<L::Client>>>,
+        once: impl FnMut() -> Poll<io::Result<Option<L::Client>>>,
     ) -> Poll<io::Result<L::Client>> {
-        loop {
-            if let Some(accepted) = ready!(once()).transpose() {
-                return Poll::Ready(self.settle(accepted));
-            }
-        }
+        Poll::Ready(self.settle(ready!(go_on(once))))
     }
 
     /// Waits until it makes sense to accept again.

@@ -1,19 +1,19 @@
 //! A descriptor registered with the reactor, and how an operation on it waits. Knows no protocol.
 //!
-//! Every operation is the same four steps: *home?* (the runtime's own thread) → *budget* → *try*, while
+//! Every operation is the same four steps: *home?* (the runtime's own thread) → *budget* → *try*, if
 //! the direction is ready → *wait*, when the kernel says `WouldBlock`. All sockets are built on this.
+
+mod futures;
+
+pub(crate) use futures::{Claim, go_on};
 
 use crate::current;
 use crate::home;
 use crate::interest::{Interest, Ready};
 use crate::source::{At, Direction, Read, Source, Ticket, Write};
 use crate::waker::mailbox_of;
-use std::future::poll_fn;
 use std::io;
-use std::marker::PhantomData;
-use std::mem;
 use std::os::fd::{AsFd, AsRawFd};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::thread;
@@ -132,7 +132,7 @@ impl<T> Registered<T> {
     }
 
     /// Tries `operation` while the direction is ready; on `WouldBlock` waits for the next edge.
-    #[inline]
+    #[inline(always)]
     fn poll_io<D: Direction, R>(
         &self,
         cx: &Context<'_>,
@@ -142,16 +142,18 @@ impl<T> Registered<T> {
     ) -> Poll<io::Result<R>> {
         ready!(current::poll_budget(cx));
         let source = self.source()?;
-        while source.is_ready::<D>() {
+        if source.is_ready::<D>() {
             match operation(&self.io, source) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     source.clear_ready::<D>()
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // By a signal, which a call that never waits hardly ever says: in the next turn, then.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 result => {
                     current::spend();
-                    // The edge that made the direction ready has taken our waiter away.
-                    *ticket = Ticket::default();
                     return Poll::Ready(result);
                 }
             }
@@ -183,47 +185,6 @@ impl<T> Registered<T> {
             _ => current::spend(),
         }
         result
-    }
-
-    /// A claim to be woken in one direction.
-    #[inline]
-    pub(crate) fn claim<D: Direction>(&self, at: At, is_empty: bool) -> Claim<'_, T, D> {
-        Claim { on: self, at, ticket: Ticket::default(), is_empty, direction: PhantomData }
-    }
-
-    /// The future of an operation. `operation` says `Ok(None)` when it got on, but is not done. With nothing
-    /// to transfer (`empty`) it is ready at once, and nobody is asked.
-    #[inline]
-    pub(crate) fn io<D, F, R>(&self, at: At, empty: bool, operation: F) -> Io<'_, T, D, F>
-    where
-        D: Direction,
-        F: FnMut(&T, &Source) -> io::Result<Option<R>>,
-    {
-        Io { claim: self.claim(at, empty), operation }
-    }
-
-    /// The future of one call, of a message, say: `operation` is asked also when there is nothing to transfer.
-    pub(crate) fn call<D: Direction, R>(
-        &self,
-        at: At,
-        mut operation: impl FnMut(&T) -> io::Result<R>,
-    ) -> impl Future<Output = io::Result<R>> {
-        let mut claim = self.claim::<D>(at, false);
-        poll_fn(move |cx| claim.poll(cx, |io, _| operation(io)))
-    }
-
-    /// Waits until there may be something to read. Takes nothing.
-    pub(crate) fn readable(&self, at: At) -> impl Future<Output = io::Result<()>> {
-        self.io::<Read, _, _>(at, false, |_, _| Ok(Some(())))
-    }
-
-    pub(crate) fn writable(&self, at: At) -> impl Future<Output = io::Result<()>> {
-        self.io::<Write, _, _>(at, false, |_, _| Ok(Some(())))
-    }
-
-    /// Waits until the descriptor is ready for something of `interest`. Takes nothing.
-    pub(crate) fn ready(&self, interest: Interest, at: At) -> Readiness<'_, T> {
-        Readiness { read: self.claim(at, false), write: self.claim(at, false), interest }
     }
 
     /// Runs `operation` until it says something other than `WouldBlock`, waiting for `interest` in between.
@@ -265,108 +226,6 @@ pub(crate) fn retry<R>(mut operation: impl FnMut() -> io::Result<R>) -> io::Resu
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,
         }
-    }
-}
-
-/// A future's claim to be woken, given back on drop.
-pub(crate) struct Claim<'a, T, D: Direction> {
-    on: &'a Registered<T>,
-    at: At,
-    ticket: Ticket,
-    /// For `Io`, and here since there is room beside the ticket.
-    is_empty: bool,
-    direction: PhantomData<fn(D)>,
-}
-
-impl<T, D: Direction> Claim<'_, T, D> {
-    #[inline]
-    pub(crate) fn poll<R>(
-        &mut self,
-        cx: &Context<'_>,
-        operation: impl FnMut(&T, &Source) -> io::Result<R>,
-    ) -> Poll<io::Result<R>> {
-        self.on.poll_io::<D, R>(cx, &mut self.ticket, self.at, operation)
-    }
-
-    #[cold]
-    fn give_back(&mut self) {
-        let (source, mut ticket) = (&self.on.registration.0, mem::take(&mut self.ticket));
-        if source.runtime() == current::runtime() {
-            source.stop_waiting::<D>(&mut ticket);
-        } else {
-            let source = source.clone();
-            home::at_home(source.runtime(), move |_| source.stop_waiting::<D>(&mut ticket));
-        }
-    }
-}
-
-impl<T, D: Direction> Drop for Claim<'_, T, D> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.ticket.is_taken() {
-            self.give_back();
-        }
-    }
-}
-
-/// An operation that waits until the kernel lets it through.
-#[must_use = "futures do nothing unless they are awaited"]
-pub(crate) struct Io<'a, T, D: Direction, F> {
-    claim: Claim<'a, T, D>,
-    operation: F,
-}
-
-// The operation is a closure that is called, never a future that is pinned.
-impl<T, D: Direction, F> Unpin for Io<'_, T, D, F> {}
-
-impl<T, D, F, R> Future for Io<'_, T, D, F>
-where
-    D: Direction,
-    F: FnMut(&T, &Source) -> io::Result<Option<R>>,
-    R: Default,
-{
-    type Output = io::Result<R>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
-        let Io { claim, operation } = self.get_mut();
-        if claim.is_empty {
-            return Poll::Ready(Ok(R::default()));
-        }
-        loop {
-            if let Some(result) = ready!(claim.poll(cx, &mut *operation))? {
-                return Poll::Ready(Ok(result));
-            }
-        }
-    }
-}
-
-/// Waits for readiness and reads nothing.
-#[must_use = "futures do nothing unless they are awaited"]
-pub(crate) struct Readiness<'a, T> {
-    read: Claim<'a, T, Read>,
-    write: Claim<'a, T, Write>,
-    interest: Interest,
-}
-
-impl<T> Future for Readiness<'_, T> {
-    type Output = io::Result<Ready>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
-        let Readiness { read, write, interest } = self.get_mut();
-        ready!(current::poll_budget(cx));
-        let source = read.on.source()?;
-        if let Some(ready) = Ready::of(source, *interest) {
-            current::spend();
-            return Poll::Ready(Ok(ready));
-        }
-        if interest.reads() {
-            source.wait::<Read>(&mut read.ticket, cx.waker(), read.at);
-        }
-        if interest.has(Interest::WRITABLE) {
-            source.wait::<Write>(&mut write.ticket, cx.waker(), write.at);
-        }
-        Poll::Pending
     }
 }
 

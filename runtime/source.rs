@@ -2,8 +2,7 @@
 //!
 //! A source is plain numbers in relaxed atomics, so a socket can hold it and be `Send + Sync`, although
 //! only the runtime's own thread ever writes to it. Per direction it has a place for one waiter: the
-//! *number* of a waker (see `waker.rs`), so waiting costs a few stores and no reference count. A second
-//! waiter, or one with a foreign waker, stands aside, in a table of the thread's.
+//! *number* of a waker (see `waker.rs`): a few stores, no reference count. Others stand aside, in a table.
 //!
 //! No edge can slip between a call that returns `WouldBlock` and the waiter that is then stored: edges
 //! are read in `Reactor::wait` alone, on this thread, and this thread is here.
@@ -27,8 +26,8 @@ pub(crate) trait Direction: 'static {
     const INDEX: usize = Self::IS_READ as usize;
     /// Bits of the state: it is ready; its place is taken; somebody may stand aside.
     const READY: u32 = if Self::IS_READ { READ_READY } else { WRITE_READY };
-    const WAITS: u32 = Self::READY << 4;
-    const ASIDE: u32 = Self::READY << 6;
+    const WAITS: u32 = Self::READY << WAITS;
+    const ASIDE: u32 = Self::READY << ASIDE;
 }
 
 pub(crate) enum Read {}
@@ -85,15 +84,15 @@ pub(crate) type Foreign = Vec<Waker>;
 /// One pending future's claim to be woken. Taken when it waits, given back when it is dropped.
 ///
 /// ```text
-///   0       none           ends in 11   of a place, which counts them: no two futures have had the same
-///   2       `POLL`         ends in 00   of one who stands aside
+///   0   none        ends in 01   of a place, which counts them: no two futures have had the same
+///   2   `POLL`      ends in 00   of one who stands aside
 /// ```
 #[derive(Debug, Default)]
 pub(crate) struct Ticket(u32);
 
 impl Ticket {
-    /// The claim of the poll traits, where no future is there to be dropped: the last one who polled has it. In the place
-    /// it is the ticket before, ending in 10, so that counting goes on.
+    /// The claim of the poll traits, where no future is there to be dropped: the last one who polled has it. A place
+    /// knows it by the end, 11.
     pub(crate) const POLL: Ticket = Ticket(2);
 
     pub(crate) fn is_taken(&self) -> bool {
@@ -103,11 +102,7 @@ impl Ticket {
     /// Takes a place that is free.
     #[inline]
     fn take(&mut self, place: &AtomicU32) {
-        let last = place.load(Relaxed);
-        if self.0 == Ticket::POLL.0 {
-            return place.store(last & !1 | 2, Relaxed);
-        }
-        self.0 = (last | 3).wrapping_add(4);
+        self.0 = (place.load(Relaxed) & !3).wrapping_add(5) | self.0 & 2;
         place.store(self.0, Relaxed);
     }
 
@@ -115,22 +110,25 @@ impl Ticket {
     #[inline]
     fn has(&self, place: &AtomicU32) -> bool {
         let holder = place.load(Relaxed);
-        holder == self.0 || self.0 == Ticket::POLL.0 && holder & 1 == 0
+        holder == self.0 || self.0 == Ticket::POLL.0 && holder & 2 != 0
     }
 }
 
-const READ_READY: u32 = 1 << 16;
-const WRITE_READY: u32 = 1 << 17;
-const PRIORITY_READY: u32 = 1 << 18;
+/// What an event says of reading, of urgent data, and of writing, we remember so much further up.
+const READY: u32 = 16;
+const READ_READY: u32 = (EPOLLIN as u32) << READY;
+const PRIORITY_READY: u32 = (EPOLLPRI as u32) << READY;
+const WRITE_READY: u32 = (EPOLLOUT as u32) << READY;
+/// And from "it is ready" so much further: "its place is taken", "somebody may stand aside".
+const WAITS: u32 = 4;
+const ASIDE: u32 = 5;
 /// The peer has sent urgent data at least once.
-const WAS_URGENT: u32 = 1 << 19;
+const WAS_URGENT: u32 = 1 << 24;
 const LAST_EVENT: u32 = READ_READY - 1;
 
-/// Bits of an event that mean that a read may have something to say. HUP and ERR come unasked.
-const READS: i32 = EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI;
-/// Who waits for urgent data learns as well that none will come any more.
+/// All bits of an event but IN and OUT. They all mean that a read may have something to say, and who waits for urgent data
+/// learns that none will come any more. HUP and ERR, which come unasked, concern writing as well.
 const URGES: i32 = EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR;
-const WRITES: i32 = EPOLLOUT | EPOLLHUP | EPOLLERR;
 /// Bits after which a short read does not prove that the socket is empty: behind the bytes is an
 /// end of file, an error, or the rest of the stream beyond an urgent byte. No further edge comes for it.
 const MORE_BEHIND: u32 = (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI) as u32 | WAS_URGENT;
@@ -200,32 +198,32 @@ impl Source {
     /// Remembers an event and wakes everybody whom it concerns; `false` when that was nobody.
     #[inline(always)]
     pub(crate) fn dispatch(&self, bits: i32, foreign: &mut Foreign) -> bool {
-        let (mut ready, mut concerned) = (0, 0);
-        if bits & READS != 0 {
-            ready |= Read::READY;
-            concerned |= Read::WAITS | Read::ASIDE;
-        }
-        if bits & WRITES != 0 {
-            ready |= Write::READY;
-            concerned |= Write::WAITS | Write::ASIDE;
+        let mut news = bits as u32 & LAST_EVENT | ((bits & (EPOLLIN | EPOLLOUT)) as u32) << READY;
+        if bits & URGES != 0 {
+            news |= urgency(bits);
         }
         let state = self.state.load(Relaxed);
-        let woken = state & concerned;
-        let mut state = state & !(LAST_EVENT | woken) | bits as u32 & LAST_EVENT | ready;
-        if bits & URGES != 0 {
-            state |= urgency(bits);
-        }
-        self.state.store(state, Relaxed);
-        if woken & Read::WAITS != 0 {
+        let concerned = news & (READ_READY | WRITE_READY);
+        let woken = state & (concerned << WAITS | concerned << ASIDE);
+        self.state.store(state & !(LAST_EVENT | woken) | news, Relaxed);
+        if woken == Read::WAITS {
             Number::from_bits(self.numbers[Read::INDEX].load(Relaxed)).wake();
+        } else if woken != 0 {
+            self.wake_more(woken, foreign);
         }
-        if woken & Write::WAITS != 0 {
-            Number::from_bits(self.numbers[Write::INDEX].load(Relaxed)).wake();
+        woken != 0
+    }
+
+    #[inline(never)]
+    fn wake_more(&self, woken: u32, foreign: &mut Foreign) {
+        for (waits, index) in [(Read::WAITS, Read::INDEX), (Write::WAITS, Write::INDEX)] {
+            if woken & waits != 0 {
+                Number::from_bits(self.numbers[index].load(Relaxed)).wake();
+            }
         }
         if woken & (Read::ASIDE | Write::ASIDE) != 0 {
             self.take_others(woken & Read::ASIDE == 0, woken & Write::ASIDE != 0, foreign);
         }
-        woken != 0
     }
 
     // ---- waiters ------------------------------------------------------------------------------
@@ -334,5 +332,7 @@ impl Drop for Source {
 /// What an event with any of `URGES` adds to the state.
 #[cold]
 fn urgency(bits: i32) -> u32 {
-    if bits & EPOLLPRI != 0 { PRIORITY_READY | WAS_URGENT } else { PRIORITY_READY }
+    let writes = if bits & (EPOLLHUP | EPOLLERR) != 0 { WRITE_READY } else { 0 };
+    let was = if bits & EPOLLPRI != 0 { WAS_URGENT } else { 0 };
+    READ_READY | PRIORITY_READY | writes | was
 }
