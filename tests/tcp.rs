@@ -11,6 +11,7 @@ use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::mpsc;
 use std::thread;
 use support::{Random, alone, cpu, watched};
 use waken::time::{sleep, timeout};
@@ -70,10 +71,11 @@ fn a_peer_that_ended_its_sending_still_gets_eight_mebibytes() {
             let (ours, mut peer) = part_pair();
             let answer = pattern(8 << 20);
             let expected = answer.clone();
+            let (go, gone) = mpsc::channel::<()>();
             let peer = thread::spawn(move || {
                 peer.write_all(b"request").unwrap();
                 peer.shutdown(Shutdown::Write).unwrap();
-                thread::sleep(millis(300));
+                gone.recv().unwrap();
                 let mut received = Vec::new();
                 peer.read_to_end(&mut received).unwrap();
                 assert!(received == expected);
@@ -89,6 +91,7 @@ fn a_peer_that_ended_its_sending_still_gets_eight_mebibytes() {
             sleep(millis(150)).await;
             assert!(runtime.metrics().polls - before <= 2, "the writer spins");
             assert!(cpu() - used < millis(50), "the loop spins");
+            go.send(()).unwrap();
             task.await.unwrap();
             peer.join().unwrap();
         });
