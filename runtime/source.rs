@@ -22,10 +22,9 @@ use std::task::Waker;
 
 /// Reading or writing. A type, so that the compiler knows which, wherever we do.
 pub(crate) trait Direction: 'static {
-    const IS_READ: bool;
-    const INDEX: usize = Self::IS_READ as usize;
+    const INDEX: usize;
     /// Bits of the state: it is ready; its place is taken; somebody may stand aside.
-    const READY: u32 = if Self::IS_READ { READ_READY } else { WRITE_READY };
+    const READY: u32 = [READ_READY, WRITE_READY][Self::INDEX];
     const WAITS: u32 = Self::READY << WAITS;
     const ASIDE: u32 = Self::READY << ASIDE;
 }
@@ -34,11 +33,11 @@ pub(crate) enum Read {}
 pub(crate) enum Write {}
 
 impl Direction for Read {
-    const IS_READ: bool = true;
+    const INDEX: usize = 0;
 }
 
 impl Direction for Write {
-    const IS_READ: bool = false;
+    const INDEX: usize = 1;
 }
 
 /// The line that waits. `None` through the poll traits, where it is in other people's code.
@@ -58,8 +57,8 @@ pub(crate) struct Source {
     at: [AtomicLocation; 2],
 }
 
-/// Runtime, source, whether it is to write, ticket: in that order they are woken, and told of.
-type Claimed = (u32, u32, bool, u32);
+/// Runtime, source, direction, ticket: in that order they are woken.
+type Claimed = (u32, u32, usize, u32);
 
 /// Waiters that found the place taken, or whose waker is not a number.
 struct Aside {
@@ -216,13 +215,13 @@ impl Source {
 
     #[inline(never)]
     fn wake_more(&self, woken: u32, foreign: &mut Foreign) {
-        for (waits, index) in [(Read::WAITS, Read::INDEX), (Write::WAITS, Write::INDEX)] {
-            if woken & waits != 0 {
+        for (index, ready) in [READ_READY, WRITE_READY].into_iter().enumerate() {
+            if woken & ready << WAITS != 0 {
                 Number::from_bits(self.numbers[index].load(Relaxed)).wake();
             }
-        }
-        if woken & (Read::ASIDE | Write::ASIDE) != 0 {
-            self.take_others(woken & Read::ASIDE == 0, woken & Write::ASIDE != 0, foreign);
+            if woken & ready << ASIDE != 0 {
+                self.take_others(index, index, foreign);
+            }
         }
     }
 
@@ -262,7 +261,7 @@ impl Source {
                 aside.last_ticket = aside.last_ticket.wrapping_add(4).max(4);
                 ticket.0 = aside.last_ticket;
             }
-            aside.others.insert(self.claimed(!D::IS_READ, ticket.0), other)
+            aside.others.insert(self.claimed(D::INDEX, ticket.0), other)
         });
         self.state.store(self.state.load(Relaxed) | D::ASIDE, Relaxed);
         old.into_iter().for_each(|(old, _)| drop_contained(old));
@@ -274,19 +273,19 @@ impl Source {
         if state & D::WAITS != 0 && ticket.has(&self.tickets[D::INDEX]) {
             self.state.store(state & !D::WAITS, Relaxed);
         } else if state & D::ASIDE != 0 {
-            let old = aside(|aside| aside.others.remove(&self.claimed(!D::IS_READ, ticket.0)));
+            let old = aside(|aside| aside.others.remove(&self.claimed(D::INDEX, ticket.0)));
             old.into_iter().for_each(|(old, _)| drop_contained(old));
         }
         ticket.0 = 0;
     }
 
-    fn claimed(&self, writes: bool, ticket: u32) -> Claimed {
-        (self.runtime, self.index, writes, ticket)
+    fn claimed(&self, direction: usize, ticket: u32) -> Claimed {
+        (self.runtime, self.index, direction, ticket)
     }
 
     /// Takes out who stands aside here, from one direction to another.
     #[cold]
-    fn take_others(&self, from: bool, to: bool, out: &mut Foreign) {
+    fn take_others(&self, from: usize, to: usize, out: &mut Foreign) {
         let range = self.claimed(from, 0)..=self.claimed(to, u32::MAX);
         aside(|aside| {
             while let Some((&claimed, _)) = aside.others.range(range.clone()).next() {
@@ -300,23 +299,23 @@ impl Source {
         let (mut others, state) = (Foreign::new(), self.state.load(Relaxed));
         if state & (Read::ASIDE | Write::ASIDE) != 0 {
             self.state.store(state & !(Read::ASIDE | Write::ASIDE), Relaxed);
-            self.take_others(false, true, &mut others);
+            self.take_others(Read::INDEX, Write::INDEX, &mut others);
         }
         others
     }
 
     /// Shows everybody who waits here: whether to read (or to write), and where.
     pub(crate) fn for_each(&self, mut show: impl FnMut(Option<Number>, bool, At)) {
-        for (waits, is_read) in [(Read::WAITS, true), (Write::WAITS, false)] {
-            if self.state.load(Relaxed) & waits != 0 {
-                let number = Number::from_bits(self.numbers[is_read as usize].load(Relaxed));
-                show(Some(number), is_read, self.at[is_read as usize].get());
+        for (index, ready) in [READ_READY, WRITE_READY].into_iter().enumerate() {
+            if self.state.load(Relaxed) & ready << WAITS != 0 {
+                let number = Number::from_bits(self.numbers[index].load(Relaxed));
+                show(Some(number), index == Read::INDEX, self.at[index].get());
             }
         }
         aside(|aside| {
-            let range = self.claimed(false, 0)..=self.claimed(true, u32::MAX);
-            for ((_, _, writes, _), (waker, at)) in aside.others.range(range) {
-                show(Number::behind(waker), !writes, *at);
+            let range = self.claimed(Read::INDEX, 0)..=self.claimed(Write::INDEX, u32::MAX);
+            for ((_, _, index, _), (waker, at)) in aside.others.range(range) {
+                show(Number::behind(waker), *index == Read::INDEX, *at);
             }
         });
     }
