@@ -38,7 +38,8 @@ impl Parts {
         if self.timers.alive() > 0 {
             self.timers.fire(Instant::now());
         }
-        current::executor(|executor| executor.clock = sys::coarse_clock());
+        let clock = sys::coarse_clock();
+        current::executor(|executor| executor.clock = clock);
         Ok(())
     }
 
