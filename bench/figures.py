@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """The figures of the README that a machine can count, measured on the release echo server.
 
-    cargo build --release --example echo && python3 bench/figures.py
+    cargo build --release --examples && python3 bench/figures.py
 
 Needs strace and valgrind. Prints system calls and user-space instructions per echo of 64 bytes (with 1 and with 64
 connections; instructions are the difference between N and 2N echoes, so that the start does not count), the memory
-of an idle connection, and what 1,000 idle connections cost in ten seconds.
+of an idle connection, with a buffer of its own and with one that all share (`echo_shared`), and what 1,000 idle
+connections cost in ten seconds.
 """
 
 import os
@@ -26,8 +27,8 @@ SCRATCH = tempfile.mkdtemp()
 
 
 class Server:
-    def __init__(self, *prefix):
-        command = [*prefix, ECHO, "127.0.0.1:0"]
+    def __init__(self, *prefix, program=ECHO):
+        command = [*prefix, program, "127.0.0.1:0"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.port = int(self.process.stdout.readline().rsplit(":", 1)[1])
         children = open(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read().split()
@@ -82,8 +83,8 @@ def instructions(connections, count):
     return (totals[1] - totals[0]) / count
 
 
-def memory(connections=5000, buffer=4096):
-    server = Server()
+def memory(connections=5000, buffer=4096, program=ECHO):
+    server = Server(program=program)
     rss = lambda: int(re.search(r"Rss:\s+(\d+)", open(f"/proc/{server.pid}/smaps_rollup").read()).group(1)) * 1024
     before = rss()
     clients = [server.connect() for _ in range(connections)]
@@ -114,10 +115,11 @@ if __name__ == "__main__":
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if not os.path.exists(ECHO):
-        sys.exit("first: cargo build --release --example echo")
+        sys.exit("first: cargo build --release --examples")
     for connections, count in ((1, 2000), (64, 12800)):
         print(f"system calls per echo, {connections:2} connections: {system_calls(connections):.3f}")
         print(f"instructions per echo, {connections:2} connections: {instructions(connections, count):.0f}")
     print(f"bytes per idle connection, beyond its buffer: {memory():.0f}")
+    print(f"bytes per idle connection, with a shared buffer: {memory(buffer=0, program=ECHO + '_shared'):.0f}")
     switches, ns = idle()
     print(f"1,000 idle connections for 10 s: {switches} context switches, {ns} ns of CPU")

@@ -158,6 +158,27 @@ fn echo_serves_many_survives_resets_and_keeps_nothing() {
 }
 
 #[test]
+fn echo_shared_is_as_good_a_server_also_to_a_client_that_does_not_take_for_a_while() {
+    watched(60, || {
+        let echo = Server::start("echo_shared", &[ANY]);
+        echoes(&echo);
+        let (mut slow, mut quick) = (echo.connect(), echo.connect());
+        let sent: Vec<u8> = (0..32 << 20).map(|n| (n % 251) as u8).collect();
+        let (mut writer, copy) = (slow.try_clone().unwrap(), sent.clone());
+        let writing = thread::spawn(move || writer.write_all(&copy).unwrap());
+        for round in 0..100u8 {
+            assert_eq!(ask(&mut quick, &[round; 3]), [round; 3], "the buffer is everybody's");
+            thread::sleep(Duration::from_millis(1));
+        }
+        let mut received = vec![0; sent.len()];
+        slow.read_exact(&mut received).unwrap();
+        assert!(received == sent, "not what was sent");
+        writing.join().unwrap();
+        assert_eq!(echo.stop(), "");
+    });
+}
+
+#[test]
 fn proxy_is_an_echo_server_when_it_stands_in_front_of_one() {
     watched(60, || {
         let echo = Server::start("echo", &[ANY]);
