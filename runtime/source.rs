@@ -1,8 +1,9 @@
 //! What the reactor keeps for one descriptor: which directions are ready, and who waits for them.
 //!
 //! A source is plain numbers in relaxed atomics, so a socket can hold it and be `Send + Sync`, although
-//! only the runtime's own thread ever writes to it. Per direction it has a place for one waiter: the
-//! *number* of a waker (see `waker.rs`): a few stores, no reference count. Others stand aside, in a table.
+//! only the runtime's own thread ever writes to it. It has a place for one reader: the *number* of its waker (see
+//! `waker.rs`): a few stores, no reference count. Nearly always that is all, so everybody else stands aside, in a table
+//! of the thread's: a second reader, one with a foreign waker, and a writer, who waits when the peer is slow.
 //!
 //! No edge can slip between a call that returns `WouldBlock` and the waiter that is then stored: edges
 //! are read in `Reactor::wait` alone, on this thread, and this thread is here.
@@ -22,10 +23,9 @@ use std::task::Waker;
 
 /// Reading or writing. A type, so that the compiler knows which, wherever we do.
 pub(crate) trait Direction: 'static {
-    const INDEX: usize;
-    /// Bits of the state: it is ready; its place is taken; somebody may stand aside.
-    const READY: u32 = [READ_READY, WRITE_READY][Self::INDEX];
-    const WAITS: u32 = Self::READY << WAITS;
+    const IS_READ: bool;
+    /// Bits of the state: it is ready; somebody may stand aside.
+    const READY: u32 = if Self::IS_READ { READ_READY } else { WRITE_READY };
     const ASIDE: u32 = Self::READY << ASIDE;
 }
 
@@ -33,11 +33,11 @@ pub(crate) enum Read {}
 pub(crate) enum Write {}
 
 impl Direction for Read {
-    const INDEX: usize = 0;
+    const IS_READ: bool = true;
 }
 
 impl Direction for Write {
-    const INDEX: usize = 1;
+    const IS_READ: bool = false;
 }
 
 /// The line that waits. `None` through the poll traits, where it is in other people's code.
@@ -50,17 +50,15 @@ pub(crate) struct Source {
     runtime: u32,
     /// Where it is in the reactor's table.
     index: u32,
-    // The place of the first waiter, of each direction: who stands there, whose place it is or was last, and where in
-    // the program. Apart, since a struct of these would be padded.
-    numbers: [AtomicU64; 2],
-    tickets: [AtomicU32; 2],
-    at: [AtomicLocation; 2],
+    // The place of the reader: who stands there, whose place it is or was last, and where in the program.
+    number: AtomicU64,
+    ticket: AtomicU32,
+    at: AtomicLocation,
 }
 
-/// Runtime, source, direction, ticket: in that order they are woken.
-type Claimed = (u32, u32, usize, u32);
+/// Runtime, source, whether to write, ticket: in that order they are woken.
+type Claimed = (u32, u32, bool, u32);
 
-/// Waiters that found the place taken, or whose waker is not a number.
 struct Aside {
     others: BTreeMap<Claimed, (Waker, At)>,
     last_ticket: u32,
@@ -104,13 +102,6 @@ impl Ticket {
         self.0 = (place.load(Relaxed) & !3).wrapping_add(5) | self.0 & 2;
         place.store(self.0, Relaxed);
     }
-
-    /// Whether it is this one's place, if it is anybody's.
-    #[inline]
-    fn has(&self, place: &AtomicU32) -> bool {
-        let holder = place.load(Relaxed);
-        holder == self.0 || self.0 == Ticket::POLL.0 && holder & 2 != 0
-    }
 }
 
 /// What an event says of reading, of urgent data, and of writing, we remember so much further up.
@@ -118,9 +109,9 @@ const READY: u32 = 16;
 const READ_READY: u32 = (EPOLLIN as u32) << READY;
 const PRIORITY_READY: u32 = (EPOLLPRI as u32) << READY;
 const WRITE_READY: u32 = (EPOLLOUT as u32) << READY;
-/// And from "it is ready" so much further: "its place is taken", "somebody may stand aside".
-const WAITS: u32 = 4;
+/// And from "it is ready" so much further "somebody may stand aside", and for a reader "the place is taken".
 const ASIDE: u32 = 5;
+const WAITS: u32 = READ_READY << 4;
 /// The peer has sent urgent data at least once.
 const WAS_URGENT: u32 = 1 << 24;
 const LAST_EVENT: u32 = READ_READY - 1;
@@ -139,9 +130,9 @@ impl Source {
             fd,
             runtime,
             index,
-            numbers: Default::default(),
-            tickets: Default::default(),
-            at: Default::default(),
+            number: AtomicU64::new(0),
+            ticket: AtomicU32::new(0),
+            at: AtomicLocation::default(),
         }
     }
 
@@ -203,26 +194,15 @@ impl Source {
         }
         let state = self.state.load(Relaxed);
         let concerned = news & (READ_READY | WRITE_READY);
-        let woken = state & (concerned << WAITS | concerned << ASIDE);
+        let woken = state & (concerned << 4 | concerned << ASIDE);
         self.state.store(state & !(LAST_EVENT | woken) | news, Relaxed);
-        if woken == Read::WAITS {
-            Number::from_bits(self.numbers[Read::INDEX].load(Relaxed)).wake();
-        } else if woken != 0 {
-            self.wake_more(woken, foreign);
+        if woken & WAITS != 0 {
+            Number::from_bits(self.number.load(Relaxed)).wake();
+        }
+        if woken & !WAITS != 0 {
+            self.take_others(woken & Read::ASIDE == 0, woken & Write::ASIDE != 0, foreign);
         }
         woken != 0
-    }
-
-    #[inline(never)]
-    fn wake_more(&self, woken: u32, foreign: &mut Foreign) {
-        for (index, ready) in [READ_READY, WRITE_READY].into_iter().enumerate() {
-            if woken & ready << WAITS != 0 {
-                Number::from_bits(self.numbers[index].load(Relaxed)).wake();
-            }
-            if woken & ready << ASIDE != 0 {
-                self.take_others(index, index, foreign);
-            }
-        }
     }
 
     // ---- waiters ------------------------------------------------------------------------------
@@ -230,16 +210,16 @@ impl Source {
     /// The next event of this direction wakes `waker`. Called at every poll that stays pending.
     #[inline]
     pub(crate) fn wait<D: Direction>(&self, ticket: &mut Ticket, waker: &Waker, at: At) {
-        let (state, place) = (self.state.load(Relaxed), &self.tickets[D::INDEX]);
-        let free = state & (D::WAITS | D::ASIDE) == 0;
+        let state = self.state.load(Relaxed);
+        let free = state & (WAITS | Read::ASIDE) == 0;
         match Number::behind(waker) {
-            Some(number) if free || state & D::WAITS != 0 && ticket.has(place) => {
+            Some(number) if D::IS_READ && (free || self.has_place(state, ticket)) => {
                 if free {
-                    ticket.take(place);
-                    self.state.store(state | D::WAITS, Relaxed);
+                    ticket.take(&self.ticket);
+                    self.state.store(state | WAITS, Relaxed);
                 }
-                self.numbers[D::INDEX].store(number.to_bits(), Relaxed);
-                self.at[D::INDEX].set(at);
+                self.number.store(number.to_bits(), Relaxed);
+                self.at.set(at);
                 if cfg!(debug_assertions) {
                     current::leave_number();
                     if number.runtime() != self.runtime as u16 {
@@ -261,7 +241,7 @@ impl Source {
                 aside.last_ticket = aside.last_ticket.wrapping_add(4).max(4);
                 ticket.0 = aside.last_ticket;
             }
-            aside.others.insert(self.claimed(D::INDEX, ticket.0), other)
+            aside.others.insert(self.claimed(!D::IS_READ, ticket.0), other)
         });
         self.state.store(self.state.load(Relaxed) | D::ASIDE, Relaxed);
         old.into_iter().for_each(|(old, _)| drop_contained(old));
@@ -270,22 +250,28 @@ impl Source {
     /// A pending future is dropped, or done: it leaves no waker behind.
     pub(crate) fn stop_waiting<D: Direction>(&self, ticket: &mut Ticket) {
         let state = self.state.load(Relaxed);
-        if state & D::WAITS != 0 && ticket.has(&self.tickets[D::INDEX]) {
-            self.state.store(state & !D::WAITS, Relaxed);
+        if D::IS_READ && self.has_place(state, ticket) {
+            self.state.store(state & !WAITS, Relaxed);
         } else if state & D::ASIDE != 0 {
-            let old = aside(|aside| aside.others.remove(&self.claimed(D::INDEX, ticket.0)));
+            let old = aside(|aside| aside.others.remove(&self.claimed(!D::IS_READ, ticket.0)));
             old.into_iter().for_each(|(old, _)| drop_contained(old));
         }
         ticket.0 = 0;
     }
 
-    fn claimed(&self, direction: usize, ticket: u32) -> Claimed {
-        (self.runtime, self.index, direction, ticket)
+    fn has_place(&self, state: u32, ticket: &Ticket) -> bool {
+        let holder = self.ticket.load(Relaxed);
+        let is_poll = ticket.0 == Ticket::POLL.0 && holder & 2 != 0;
+        state & WAITS != 0 && (holder == ticket.0 || is_poll)
+    }
+
+    fn claimed(&self, writes: bool, ticket: u32) -> Claimed {
+        (self.runtime, self.index, writes, ticket)
     }
 
     /// Takes out who stands aside here, from one direction to another.
     #[cold]
-    fn take_others(&self, from: usize, to: usize, out: &mut Foreign) {
+    fn take_others(&self, from: bool, to: bool, out: &mut Foreign) {
         let range = self.claimed(from, 0)..=self.claimed(to, u32::MAX);
         aside(|aside| {
             while let Some((&claimed, _)) = aside.others.range(range.clone()).next() {
@@ -299,23 +285,20 @@ impl Source {
         let (mut others, state) = (Foreign::new(), self.state.load(Relaxed));
         if state & (Read::ASIDE | Write::ASIDE) != 0 {
             self.state.store(state & !(Read::ASIDE | Write::ASIDE), Relaxed);
-            self.take_others(Read::INDEX, Write::INDEX, &mut others);
+            self.take_others(false, true, &mut others);
         }
         others
     }
 
     /// Shows everybody who waits here: whether to read (or to write), and where.
     pub(crate) fn for_each(&self, mut show: impl FnMut(Option<Number>, bool, At)) {
-        for (index, ready) in [READ_READY, WRITE_READY].into_iter().enumerate() {
-            if self.state.load(Relaxed) & ready << WAITS != 0 {
-                let number = Number::from_bits(self.numbers[index].load(Relaxed));
-                show(Some(number), index == Read::INDEX, self.at[index].get());
-            }
+        if self.state.load(Relaxed) & WAITS != 0 {
+            show(Some(Number::from_bits(self.number.load(Relaxed))), true, self.at.get());
         }
         aside(|aside| {
-            let range = self.claimed(Read::INDEX, 0)..=self.claimed(Write::INDEX, u32::MAX);
-            for ((_, _, index, _), (waker, at)) in aside.others.range(range) {
-                show(Number::behind(waker), *index == Read::INDEX, *at);
+            let range = self.claimed(false, 0)..=self.claimed(true, u32::MAX);
+            for ((_, _, writes, _), (waker, at)) in aside.others.range(range) {
+                show(Number::behind(waker), !writes, *at);
             }
         });
     }
