@@ -208,6 +208,24 @@ fn a_closed_stream_leaves_no_waker() {
 }
 
 #[test]
+fn an_ended_runtime_leaves_no_waker_of_a_stream_that_lives_on() {
+    watched(10, || {
+        let runtime = Runtime::new().unwrap();
+        let guard = runtime.enter();
+        let (mut ours, _peer) = pair();
+        let (foreign, waker) = Foreign::new();
+        let idle = Arc::strong_count(&foreign);
+        let mut cx = Context::from_waker(&waker);
+        assert!(Pin::new(&mut ours).poll_read(&mut cx, &mut [0; 9]).is_pending());
+        assert_eq!(Arc::strong_count(&foreign), idle + 1);
+        drop(guard);
+        drop(runtime);
+        assert_eq!(Arc::strong_count(&foreign), idle);
+        thread::spawn(move || drop(ours)).join().unwrap();
+    });
+}
+
+#[test]
 fn all_tasks_that_wait_for_one_stream_are_woken() {
     run(async {
         let (ours, mut peer) = pair();
