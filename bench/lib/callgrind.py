@@ -11,8 +11,6 @@ import re
 import tempfile
 from dataclasses import dataclass
 
-from lib import build
-
 QUIET = {"WARM": "0", "WAKEN_SPIN_US": "0"}  # no warm-up, and to look again before sleeping is not work
 
 
@@ -35,11 +33,14 @@ def scratch():
     return os.path.join(tempfile.mkdtemp(prefix="waken-bench-"), "callgrind")
 
 
-def read(out, program):
-    """Adds up callgrind's file: costs by the object file they were spent in, and calls that leave `program`."""
-    names, here, there = {}, "", ""
+def is_own(name):
+    return not os.path.basename(name).startswith(("libc.so", "libc-", "ld-linux", "ld-2", "libpthread", "libm.so", "libm-"))
+
+
+def read(out):
+    """Adds up callgrind's file: costs by the object file they were spent in, and calls from ours to the others."""
+    names, here, there = {}, True, None  # whether the object file is our own; `None` where the two are one file
     total = own = calls = 0
-    ours = build.path(program)
     inclusive = False
     for line in open(out):
         first = line[0]
@@ -49,17 +50,18 @@ def read(out, program):
                 continue
             cost = int(line.split()[1])
             total += cost
-            own += cost if here == ours else 0
+            own += cost if here else 0
         elif line.startswith(("ob=", "cob=")):
             number, name = re.match(r"c?ob=\((\d+)\)\s*(.*)", line).groups()
-            name = names.setdefault(number, name)
+            if name:
+                names[number] = is_own(name)
             if first == "o":
-                here = name
+                here = names[number]
             else:
-                there = name
+                there = names[number]
         elif line.startswith("calls="):
             inclusive = True
-            if here == ours and there not in ("", ours):
+            if here and there is False:
                 calls += int(line[6:].split()[0])
-            there = ""
+            there = None
     return Counts(total, own, calls)

@@ -30,7 +30,7 @@ def counted(contestant, connections, n):
         said = server.stop() if server.process.poll() is None else ""
     if not os.path.exists(out) or not os.path.getsize(out):
         raise Failed(f"callgrind has written nothing: {said.strip()[-200:]}")
-    return callgrind.read(out, contestant.server.split()[0])
+    return callgrind.read(out)
 
 
 def dump_through_the_debugger(server, out):
@@ -66,7 +66,7 @@ def operation_instructions(contestant, operation, n, live=None):
     def run(count):
         out = callgrind.scratch()
         operate(contestant, operation, count, live, under=callgrind.tool(out), env=callgrind.QUIET)
-        return callgrind.read(out, contestant.micro.split()[0])
+        return callgrind.read(out)
 
     return run(2 * n).each(run(n), n)
 

@@ -83,3 +83,15 @@ def ratio(results, name, base, key):
 def base_of(results):
     """Who the others are compared with: C, if it is there."""
     return "raw-c" if "raw-c" in results else next(iter(results))
+
+
+def once_each(session, label, contestants, ask):
+    """One figure for each contestant, for what is the same every time; or why there is none."""
+    found = {}
+    for contestant in contestants:
+        session.step(f"{label}: {contestant.name}")
+        try:
+            found[contestant.name] = ask(contestant)
+        except (Failed, OSError, ValueError) as error:
+            found[contestant.name] = {"failed": str(error) or type(error).__name__}
+    return found

@@ -63,6 +63,9 @@ class Server:
                 total += sum(map(int, re.findall(r"ctxt_switches:\s+(\d+)", status.read())))
         return total
 
+    def threads(self):
+        return len(os.listdir(f"/proc/{self.pid}/task"))
+
     def stop(self, how=signal.SIGTERM):
         """Ends it, and what it has started; answers with what it said on standard error."""
         with open(f"/proc/{self.pid}/task/{self.pid}/children") as children:

@@ -9,15 +9,15 @@ from lib import build, contestants, machine
 
 
 class Session:
-    def __init__(self, only=None, quick=False, absent=()):
+    def __init__(self, only=None, quick=False, repeats=None):
         self.quick = quick
         self.only = only
         self.contestants = contestants.named(only) if only else [c for c in contestants.ALL if c.main]
-        self.absent = dict(absent)  # program: why it could not be built
-        self.repeats = 3 if quick else 7
+        self.absent = {}  # program: why it could not be built
+        self.repeats = repeats or (3 if quick else 7)
         self.seconds = 0.2 if quick else 0.5
         self.facts = machine.facts()
-        self.left = 0.0  # seconds that the workloads think they need
+        self.begin(0)
         self.said = 0.0
 
     # ---- who takes part
@@ -44,6 +44,10 @@ class Session:
 
     # ---- how far it is
 
+    def begin(self, seconds):
+        """A workload begins; with those behind it, it will take about so long."""
+        self.until = time.monotonic() + seconds
+
     def step(self, what):
         now = time.monotonic()
         terminal = sys.stderr.isatty()
@@ -54,7 +58,7 @@ class Session:
             print(f"{start}[{self.time_left()} left] {what}", end=end, file=sys.stderr, flush=True)
 
     def time_left(self):
-        minutes = max(self.left, 0) / 60
+        minutes = (self.until - time.monotonic()) / 60
         return f"about {minutes:.0f} min" if minutes >= 1.5 else "a minute"
 
     def say(self, text):

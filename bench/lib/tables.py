@@ -35,3 +35,10 @@ def text(figure):
     if size >= 100 or figure == int(figure):
         return f"{figure:.0f}"
     return f"{figure:.1f}" if size >= 10 else f"{figure:.2f}"
+
+
+def failed(name, result):
+    """The row of who did not come through, or nothing."""
+    if isinstance(result, dict) and "failed" in result:
+        return [f"{name}: {result['failed']}".replace("|", "/").replace("\n", " ")]
+    return None
