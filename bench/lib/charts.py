@@ -4,31 +4,30 @@ Text is large for the size of the picture, so that it can still be read on a tel
 """
 
 import math
+import statistics
 from dataclasses import dataclass
 from html import escape
 
 from lib.contestants import ALL
 from lib.tables import text
 
-WIDTH = 600
+WIDTH = 540
 STYLE = """
-text { font: 16px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #57606a }
-.title { font-weight: 600; fill: #1f2328 }
-.small { font-size: 14px }
-.waken { fill: #0969da } .waken.line { stroke: #0969da; stroke-width: 3.5 } text.waken { font-weight: 600 }
-.C { fill: #424a53 } .C.line { stroke: #424a53 }
-.epoll { fill: #a1a9b2 } .epoll.line { stroke: #a1a9b2 } text.epoll, text.C, text.io_uring { fill: #57606a }
-.io_uring { fill: #d3d9df }
-.line { fill: none; stroke-width: 2.5; stroke-linejoin: round; stroke-linecap: round }
-.rule { stroke: #d0d7de; stroke-width: 1 }
+svg { --text: #57606a; --title: #1f2328; --rule: #d0d7de; --page: #fff;
+  --waken: #0969da; --c: #424a53; --epoll: #a1a9b2; --uring: #d3d9df }
 @media (prefers-color-scheme: dark) {
-text { fill: #9198a1 } .title { fill: #f0f6fc }
-.waken { fill: #58a6ff } .waken.line { stroke: #58a6ff }
-.C { fill: #c9d1d9 } .C.line { stroke: #c9d1d9 }
-.epoll { fill: #6e7681 } .epoll.line { stroke: #6e7681 } text.epoll, text.C, text.io_uring { fill: #9198a1 }
-.io_uring { fill: #3d444d }
-.rule { stroke: #3d444d }
+  svg { --text: #9198a1; --title: #f0f6fc; --rule: #3d444d; --page: #0d1117;
+    --waken: #58a6ff; --c: #c9d1d9; --epoll: #6e7681; --uring: #3d444d }
 }
+text { font: 16px system-ui, -apple-system, "Segoe UI", sans-serif; fill: var(--text) }
+text.title { font-weight: 600; fill: var(--title) }
+text.small { font-size: 15px }
+text.waken { font-weight: 600; fill: var(--waken) }
+rect.waken { fill: var(--waken) } rect.C { fill: var(--c) } rect.epoll { fill: var(--epoll) } rect.io_uring { fill: var(--uring) }
+polyline { fill: none; stroke-width: 2.5; stroke-linejoin: round; stroke-linecap: round }
+polyline.waken { stroke: var(--waken); stroke-width: 4 } polyline.C { stroke: var(--c) } polyline.epoll { stroke: var(--epoll) }
+line { stroke: var(--rule) }
+.cut { fill: var(--page) }
 """
 
 KIND = {contestant.name: contestant.kind for contestant in ALL}
@@ -55,33 +54,38 @@ def write(x, y, words, style="", anchor="start"):
 
 
 def bars(title, panels):
-    """A row for each name, a column for each panel, each with a scale of its own that begins at zero."""
+    """A row for each name, a column for each panel, each with a scale of its own that begins at zero. Who is far beyond the
+    others is cut, visibly, so that the others can be told apart."""
     panels = [panel for panel in panels if any(panel.bars.values())]
     names = list(dict.fromkeys(name for panel in panels for name in panel.bars))
-    left, row, top = 122, 27, 66 if any(panel.title for panel in panels) else 44
+    left, row, top = 140, 27, 62 if any(panel.title for panel in panels) else 36
     column = (WIDTH - left) / max(1, len(panels))
     parts = [write(0, 18, title, "title")]
+    parts += [write(left - 9, top + line * row + 15, name, KIND[name], "end") for line, name in enumerate(names)]
     for at, panel in enumerate(panels):
         x = left + at * column
-        room = column - 62  # for the figure behind the bar
-        most = max(value for value in panel.bars.values() if value)
         parts.append(write(x, 48, panel.title, "small"))
+        values = [value for value in panel.bars.values() if value]
+        most = min(max(values), 4 * statistics.median(values))
         for line, name in enumerate(names):
-            y = top + line * row
-            value = panel.bars.get(name)
-            length = max(2, room * (value or 0) / most)
-            if value is not None:
-                parts.append(f'<rect x="{x:.1f}" y="{y:.1f}" width="{length:.1f}" height="{row - 8}" rx="2" class="{KIND[name]}"/>')
-            shown = text(value) if value is not None else "too noisy" if name in panel.bars else "–"
-            parts.append(write(x + (length + 5 if value is not None else 0), y + 15, shown, f"small {KIND[name]}"))
-    for line, name in enumerate(names):
-        parts.append(write(left - 9, top + line * row + 15, name, KIND[name], "end"))
-    return svg(top + row * len(names) + 4, title, parts)
+            parts += bar(x, top + line * row, column - 62, most, name, panel.bars.get(name, "–"))
+    return svg(top + row * len(names) + 2, title, parts)
 
 
-def lines(title, series):
+def bar(x, y, room, most, name, value):
+    """One bar and its figure; or a word in its place."""
+    if not isinstance(value, (int, float)):
+        return [write(x, y + 15, value or "too noisy", f"small {KIND[name]}")]
+    length = max(2, room * min(value / most, 1))
+    parts = [f'<rect x="{x:.1f}" y="{y:.1f}" width="{length:.1f}" height="19" rx="2" class="{KIND[name]}"/>']
+    if value > most:  # cut: a gap near its end
+        parts.append(f'<path d="M{x + length - 12:.1f},{y + 20:.1f} l4,-21 h4 l-4,21 z" class="cut"/>')
+    return [*parts, write(x + length + 5, y + 15, text(value), f"small {KIND[name]}")]
+
+
+def lines(title, many, series):
     """Figures by how many there are: the many on a logarithmic scale, the figure from zero. Names stand at the lines' ends."""
-    top, bottom, left, right, height = 50, 36, 62, 92, 340
+    top, bottom, left, right, height = 44, 56, 50, 76, 340
     points = [(x, y) for line in series.values() for x, y in line if y is not None]
     if not points:
         return svg(40, title, [write(0, 18, title, "title")])
@@ -102,16 +106,17 @@ def lines(title, series):
     parts = [write(0, 18, title, "title")]
     for tick in range(round(most / step) + 1):
         y = down(tick * step)
-        parts.append(f'<line x1="{left}" x2="{WIDTH - right}" y1="{y:.1f}" y2="{y:.1f}" class="rule"/>')
+        parts.append(f'<line x1="{left}" x2="{WIDTH - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(write(left - 8, y + 5, short(tick * step), "small", "end"))
     for x in ([0] if zero else []) + [10**power for power in range(math.ceil(math.log10(first)), math.floor(high) + 1)]:
-        parts.append(write(across(x), height - 10, short(x), "small", "middle"))
+        parts.append(write(across(x), height - 32, short(x), "small", "middle"))
+    parts.append(write((left + WIDTH - right) / 2, height - 8, many, "small", "middle"))
     ends = []
     for name in sorted(series, key=lambda name: KIND[name] == "waken"):  # waken on top
         line = [(across(x), down(y)) for x, y in series[name] if y is not None]
         if line:
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y in line)
-            parts.append(f'<polyline points="{path}" class="line {KIND[name]}"/>')
+            parts.append(f'<polyline points="{path}" class="{KIND[name]}"/>')
             ends.append((line[-1][1], name))
     parts += [write(WIDTH - right + 8, y + 5, name, KIND[name]) for y, name in apart(ends)]
     return svg(height, title, parts)

@@ -1,6 +1,6 @@
 """What it takes to build the smallest echo server."""
 
-import json
+import glob
 import os
 import shutil
 import subprocess
@@ -16,8 +16,8 @@ NAME = "builds"
 TITLE = "Building the echo server"
 NEEDS = ("server",)
 ABOUT = """A clean release build with the same profile for everybody (fat LTO, one codegen unit), crates already downloaded, the
-best of the repeats. Crates and lines are those that are compiled in, of all dependencies, without blank lines and comments;
-a crate that only runs at build time counts in the seconds."""
+best of the repeats. Crates and lines are what the compiler read beside the server itself, procedural macros and build
+tools too; lines are neither blank nor comment."""
 
 
 def rust(session):
@@ -44,19 +44,19 @@ def measure(session):
 
 def once(contestant, repeats):
     package = contestant.server.split()[0]
-    crates = dependencies(package)
     folder = tempfile.mkdtemp(prefix="waken-bench-")
     times = []
     try:
         for _ in range(repeats):
             shutil.rmtree(folder)
             times.append(clean_build(package, folder))
+        crates, lines = compiled(package, os.path.join(folder, "release", "deps"))
         binary = os.path.join(folder, "release", package)
         subprocess.run(["strip", binary], check=True)
         size = os.path.getsize(binary)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return {"crates": len(crates), "seconds": min(times), "bytes": size, "lines": sum(map(lines_of_rust, crates))}
+    return {"crates": crates, "seconds": min(times), "bytes": size, "lines": lines}
 
 
 def clean_build(package, folder):
@@ -69,28 +69,21 @@ def clean_build(package, folder):
     return time.monotonic() - start
 
 
-def dependencies(package):
-    """The folders of all crates that are compiled into `package`."""
-    tree = ["cargo", "tree", "-q", "--offline", "--locked", "-p", package, "-e", "normal", "--prefix", "none", "-f", "{p}"]
-    listed = subprocess.run(tree, cwd=build.BENCH, capture_output=True, text=True).stdout
-    wanted = {" ".join(line.split()[:2]) for line in listed.splitlines() if line.strip()}
-    metadata = ["cargo", "metadata", "--format-version", "1", "--offline", "--locked"]
-    packages = json.loads(subprocess.run(metadata, cwd=build.BENCH, capture_output=True, text=True).stdout)["packages"]
-    folders = {f"{each['name']} v{each['version']}": os.path.dirname(each["manifest_path"]) for each in packages}
-    return [folders[crate] for crate in wanted if not crate.startswith(package + " ")]
+def compiled(package, folder):
+    """How many crates and lines of Rust the compiler read, by the lists of files that it leaves for cargo."""
+    crates, files = set(), set()
+    for listing in glob.glob(os.path.join(folder, "*.d")):
+        crate = os.path.basename(listing).rsplit("-", 1)[0]
+        if crate != package.replace("-", "_"):
+            crates.add(crate)
+            with open(listing) as listed:
+                files.update(word for word in listed.readline().split()[1:] if word.endswith(".rs"))
+    return len(crates), sum(map(lines_of_code, files))
 
 
-def lines_of_rust(folder):
-    """Of its library: neither blank nor comment."""
-    count = 0
-    for name in ("src", "runtime"):
-        for place, _, files in os.walk(os.path.join(folder, name)):
-            for file in files:
-                if file.endswith(".rs"):
-                    with open(os.path.join(place, file), errors="replace") as source:
-                        lines = map(str.strip, source)
-                        count += sum(1 for line in lines if line and not line.startswith("//"))
-    return count
+def lines_of_code(file):
+    with open(os.path.join(build.BENCH, file), errors="replace") as source:
+        return sum(1 for line in map(str.strip, source) if line and not line.startswith("//"))
 
 
 def tables(results):

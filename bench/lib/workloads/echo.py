@@ -25,7 +25,7 @@ def measure(session):
     return {
         str(connections): interleaved(
             session,
-            f"echo, {connections} connections",
+            f"echo over {connections}",
             session.servers(),
             session.repeats,
             lambda contestant, n=connections: once(contestant, n, n, session.seconds),
@@ -64,7 +64,7 @@ def charts(results):
         samples = results.get(connections, {})
         ratios = {name: ratio(samples, name, base_of(samples), "cpu_us") for name in samples}
         bars = {name: None if r.noisy else r.median for name, r in ratios.items() if r}
-        panels.append(draw.Panel(f"{int(connections):,} connections", bars))
-    yield "echo-cpu.svg", draw.bars("Server CPU per request, C = 1", panels)
+        panels.append(draw.Panel(f"{int(connections):,}", bars))
+    yield "echo-cpu.svg", draw.bars("Server CPU per request, by connections (C is 1)", panels)
     rates = {name: median(rounds, "rps") for name, rounds in results.get("1", {}).items()}
     yield "echo-one.svg", draw.bars("Requests per second of one connection", [draw.Panel("", rates)])

@@ -92,13 +92,13 @@ def charts(results):
         for name, rounds in samples.items():
             cpu.setdefault(name, []).append((int(n), median(rounds, "cpu_us")))
             rate.setdefault(name, []).append((int(n), median(rounds, "rps")))
-    what = f"of {BUSY} busy connections, by idle ones beside them"
-    yield "growth-connections.svg", draw.lines(f"Requests per second {what}", rate)
-    yield "growth-connections-cpu.svg", draw.lines(f"Server CPU µs per request {what}", cpu)
-    for what, title in (("tasks", "Instructions of a wake, by tasks"), ("timers", "Instructions of a timer made and dropped, by timers")):
+    beside = "idle connections beside them"
+    yield "growth-connections.svg", draw.lines(f"Requests per second of {BUSY} busy connections", beside, rate)
+    yield "growth-connections-cpu.svg", draw.lines(f"Server CPU µs per request of {BUSY} busy connections", beside, cpu)
+    for what, title in (("tasks", "Instructions of a wake"), ("timers", "Instructions of a timer made and dropped")):
         series = {}
         for n, counts in results[what].items():
             for name, count in counts.items():
                 if not isinstance(count, dict):
                     series.setdefault(name, []).append((int(n), count))
-        yield f"growth-{what}.svg", draw.lines(title, series)
+        yield f"growth-{what}.svg", draw.lines(title, f"{what} alive", series)

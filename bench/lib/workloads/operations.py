@@ -42,15 +42,15 @@ def measure(session):
         few = n // 10 if session.quick else n
         ns[name] = interleaved(session, name, who, repeats, lambda c, o=operation, n=few, live=live: operate(c, o, n, live))
         instructions[name] = once_each(
-            session, f"{name}, instructions", who, lambda c, o=operation, n=counted, live=live: count(c, o, n, live)
+            session, f"{name} (instructions)", who, lambda c, o=operation, n=counted, live=live: count(c, o, n, live)
         )
-    instructions["one of 5,000 sleeps"] = once_each(session, "sleeps, instructions", who, lambda c: count(c, "sleeps", SLEEPS, None))
+    instructions["one of 5,000 sleeps"] = once_each(session, "sleeps (instructions)", who, lambda c: count(c, "sleeps", SLEEPS, None))
     sleeps = 10_000 if session.quick else 100_000
     late = interleaved(session, "sleeps", who, min(repeats, 3), lambda c: operate(c, "sleeps", sleeps))
     with kept_awake():
         floor = [c for c in contestants.named(["raw-c"]) if c in session.contestants and not session.why_absent(c.micro)]
-        woken = interleaved(session, "cross_thread", floor + who, repeats, lambda c: operate(c, "cross_thread", 10_000))
-    return {"ns": ns, "instructions": instructions, "sleeps": late, "cross_thread": woken}
+        woken = interleaved(session, "wake from another thread", floor + who, repeats, lambda c: operate(c, "cross_thread", 10_000))
+    return {"ns": ns, "instructions": instructions, "sleepers": sleeps, "sleeps": late, "cross_thread": woken}
 
 
 def count(contestant, operation, n, live):
@@ -70,7 +70,8 @@ def tables(results):
     yield Table("Allocations", ["", *names], heap)
     keys = ["late_p50_us", "late_p99_us", "late_max_us", "cpu_ns", "wall_ms"]
     head = ["", "late, p50 µs", "p99 µs", "most µs", "CPU ns a timer", "ms in all"]
-    yield Table("100,000 sleeps at once", head, [[name, *(median(results["sleeps"][name], key) for key in keys)] for name in names])
+    rows = [[name, *(median(results["sleeps"][name], key) for key in keys)] for name in names]
+    yield Table(f"{results['sleepers']:,} sleeps at once", head, rows)
 
 
 def number(figure):
@@ -79,7 +80,7 @@ def number(figure):
 
 def charts(results):
     shown = {
-        "spawn and await": "spawn and await",
+        "spawn and await": "spawn",
         "yield, 1 task": "yield",
         "ping-pong of two tasks": "ping-pong",
         "timeout, given up": "timeout",
