@@ -1,4 +1,4 @@
-"""Charts, as SVG by hand: waken in colour, C dark, the other epoll peers grey, io_uring pale. Light and dark by the reader's choice.
+"""Charts, as SVG by hand: waken in colour, C dark, the other epoll peers grey, io_uring pale; by day and by night.
 
 Text is large for the size of the picture, so that it can still be read on a telephone.
 """

@@ -58,7 +58,8 @@ def kept_awake():
     """Both CPUs run a loop of the idle class, which gives way to anything else at once. It keeps them out of the idle
     state, from which a virtual CPU needs tens of microseconds to come back."""
     loop = ["sh", "-c", "while :; do :; done"]
-    loops = [subprocess.Popen(["timeout", "600", "chrt", "-i", "0", "taskset", "-c", cpu, *loop]) for cpu in (SERVER_CPU, LOAD_CPU)]
+    idly = ["timeout", "600", "chrt", "-i", "0", "taskset", "-c"]
+    loops = [subprocess.Popen([*idly, cpu, *loop]) for cpu in (SERVER_CPU, LOAD_CPU)]
     time.sleep(0.2)
     try:
         yield

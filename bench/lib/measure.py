@@ -10,8 +10,11 @@ the second lowest to the second highest of them (lowest to highest when there ar
 """
 
 import statistics
+import subprocess
 
 from lib.processes import Failed
+
+FAILURES = (Failed, OSError, ValueError, KeyError, subprocess.SubprocessError)
 
 WIDE = 0.03
 
@@ -28,7 +31,7 @@ def interleaved(session, label, contestants, repeats, one):
             if len(failures.get(contestant.name, [])) < 2:
                 try:
                     sample = one(contestant)
-                except (Failed, OSError, ValueError) as error:
+                except FAILURES as error:
                     failures.setdefault(contestant.name, []).append(str(error) or type(error).__name__)
             samples[contestant.name].append(sample)
     return {
@@ -92,6 +95,6 @@ def once_each(session, label, contestants, ask):
         session.step(f"{label}: {contestant.name}")
         try:
             found[contestant.name] = ask(contestant)
-        except (Failed, OSError, ValueError) as error:
+        except FAILURES as error:
             found[contestant.name] = {"failed": str(error) or type(error).__name__}
     return found

@@ -31,7 +31,7 @@ def rust(session):
 
 
 def seconds(session):
-    return 17 * repeats(session) * len(rust(session))
+    return 13 * repeats(session) * len(rust(session))
 
 
 def repeats(session):

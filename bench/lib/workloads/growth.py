@@ -21,7 +21,7 @@ MICROS = ["waken", "tokio"]
 
 def idle_connections(session):
     most = machine.facts()["descriptors"] - 1000
-    wanted = [0, 1000, 9000] if session.quick else [0, 100, 300, 1000, 3000, 9000, 19000]
+    wanted = [0, 1000, 9000] if session.quick else [0, 100, 1000, 3000, 9000, 19000]
     return [n for n in wanted if n + BUSY <= most]
 
 
@@ -30,12 +30,12 @@ def sizes(session):
 
 
 def rounds(session):
-    return min(session.repeats, 5)
+    return min(session.repeats, 3)
 
 
 def seconds(session):
-    each = sum(session.seconds + 0.4 + n * 2.5e-4 for n in idle_connections(session))
-    counts = sum(3 + n * 8e-5 for n in sizes(session))
+    each = sum(session.seconds + 0.4 + n * 4e-4 for n in idle_connections(session))
+    counts = sum(3 + n * 2e-5 for n in sizes(session))
     return each * rounds(session) * len(session.also(*ALSO)) + 2 * counts * len(micros(session))
 
 

@@ -16,7 +16,7 @@ CONNECTIONS = [1, 64]
 
 
 def seconds(session):
-    return 14 * len(session.servers())
+    return 7 * len(session.servers())
 
 
 def measure(session):

@@ -31,7 +31,7 @@ SLEEPS = 5000  # of which instructions are counted: it is work that depends on t
 
 
 def seconds(session):
-    each = len(OPERATIONS) * (0.12 * session.repeats + 3) + 1.5 * session.repeats
+    each = len(OPERATIONS) * (0.12 * session.repeats + 1.5) + 1.5 * session.repeats
     return each * len(session.micros())
 
 
