@@ -33,7 +33,7 @@ ALL = [
     Contestant("waken", "waken", "a task and a buffer per connection", "echo-waken", "micro-waken -"),
     Contestant("raw-c", "C", "hand-written edge-triggered epoll, one buffer for all connections", "raw_echo", "micro-raw -"),
     Contestant("mio", "epoll", "an epoll loop in Rust, one buffer for all", "echo-mio", crate="mio"),
-    Contestant("libuv", "C", "callbacks, one buffer for all", "uv_echo"),
+    Contestant("libuv", "epoll", "callbacks, one buffer for all", "uv_echo"),
     Contestant("tokio", "epoll", "its current_thread runtime, `tokio::spawn`", "echo-tokio", "micro-tokio -", "tokio"),
     Contestant("smol", "epoll", "LocalExecutor, async-net, async-io", "echo-smol", "micro-smol -", "async-io"),
     Contestant("monoio", "epoll", "its legacy driver", "echo-monoio legacy", "micro-monoio legacy", "monoio"),

@@ -8,7 +8,8 @@ something to look at of that data, now or later.
 import importlib
 
 NAMES = [
-    "instructions", "calls", "timeouts", "memory", "idle", "builds", "operations", "echo", "crowd", "churn", "bulk", "growth",
+    "instructions", "calls", "timeouts", "memory", "cache", "idle", "builds", "operations",
+    "echo", "crowd", "churn", "bulk", "growth",
 ]  # fmt: skip
 
 
