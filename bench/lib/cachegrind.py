@@ -6,7 +6,6 @@ core of a server has to itself. Figures are differences between N and 2 N, as wi
 
 import os
 import re
-import tempfile
 
 from lib.processes import Failed
 
@@ -15,10 +14,6 @@ CACHES = ["--I1=32768,8,64", "--D1=32768,8,64", "--LL=1048576,16,64"]
 
 def tool(out):
     return ["valgrind", "--tool=cachegrind", "-q", "--cache-sim=yes", *CACHES, f"--cachegrind-out-file={out}"]
-
-
-def scratch():
-    return os.path.join(tempfile.mkdtemp(prefix="waken-bench-"), "cachegrind")
 
 
 def read(out):

@@ -8,7 +8,6 @@ every figure is the difference between N and 2 N.
 
 import os
 import re
-import tempfile
 from dataclasses import dataclass
 
 QUIET = {"WARM": "0", "WAKEN_SPIN_US": "0"}  # no warm-up, and to look again before sleeping is not work
@@ -27,10 +26,6 @@ class Counts:
 
 def tool(out):
     return ["valgrind", "--tool=callgrind", "-q", f"--callgrind-out-file={out}"]
-
-
-def scratch():
-    return os.path.join(tempfile.mkdtemp(prefix="waken-bench-"), "callgrind")
 
 
 def is_own(name):

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import time
 
-from lib import callgrind, strace
+from lib import callgrind, scratch, strace
+from lib.machine import small_pages
 from lib.processes import Failed, Idle, Server, load, operate
 
 ECHOES = {1: 2000, 64: 12800}  # per number of connections
@@ -21,7 +22,7 @@ def echo_instructions(contestant, connections, n=None):
 
 def counted(contestant, connections, n):
     """One server under callgrind, that has echoed `n` times."""
-    out = callgrind.scratch()
+    out = scratch.path("callgrind")
     with Server(contestant, under=callgrind.tool(out), env=callgrind.QUIET) as server:
         load(server, "echo", conns=connections, reqs=n)
         time.sleep(0.1)
@@ -54,7 +55,7 @@ def connection_calls(contestant, n=1000):
 
 
 def traced(contestant, what, **options):
-    out = strace.scratch()
+    out = scratch.path("strace")
     with Server(contestant, under=strace.tool(out), env=callgrind.QUIET) as server:
         load(server, what, **options)
         time.sleep(0.1)
@@ -64,7 +65,7 @@ def traced(contestant, what, **options):
 
 def operation_instructions(contestant, operation, n, live=None):
     def run(count):
-        out = callgrind.scratch()
+        out = scratch.path("callgrind")
         operate(contestant, operation, count, live, under=callgrind.tool(out), env=callgrind.QUIET)
         return callgrind.read(out)
 
@@ -73,7 +74,7 @@ def operation_instructions(contestant, operation, n, live=None):
 
 def bytes_per_connection(contestant, connections, buffer):
     """Resident memory of the server for each connection that has echoed once and is idle."""
-    with Server(contestant, buffer=buffer) as server:
+    with small_pages(), Server(contestant, buffer=buffer) as server:
         before = server.resident()
         with Idle(server, connections):
             time.sleep(0.3)
@@ -81,4 +82,5 @@ def bytes_per_connection(contestant, connections, buffer):
 
 
 def bytes_per_task(contestant, tasks):
-    return operate(contestant, "task_memory", tasks)["resident"]
+    with small_pages():
+        return operate(contestant, "task_memory", tasks)["resident"]

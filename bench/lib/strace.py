@@ -1,17 +1,12 @@
 """System calls, counted by `strace -c -f`."""
 
 import os
-import tempfile
 
 from lib.processes import Failed
 
 
 def tool(out):
     return ["strace", "-c", "-f", "-o", out]
-
-
-def scratch():
-    return os.path.join(tempfile.mkdtemp(prefix="waken-bench-"), "strace")
 
 
 def read(out):

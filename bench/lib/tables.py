@@ -30,6 +30,8 @@ def text(figure):
     if not isinstance(figure, (int, float)):
         return str(figure)
     size = abs(figure)
+    if size < 0.005:
+        return "0"
     if size >= 1000:
         return f"{figure:,.0f}"
     if size >= 100 or figure == int(figure):

@@ -4,10 +4,9 @@ import glob
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 
-from lib import build
+from lib import build, scratch
 from lib.measure import once_each
 from lib.processes import Failed
 from lib.tables import Table, failed
@@ -44,11 +43,11 @@ def measure(session):
 
 def once(contestant, repeats):
     package = contestant.server.split()[0]
-    folder = tempfile.mkdtemp(prefix="waken-bench-")
+    folder = scratch.path("build")
     times = []
     try:
         for _ in range(repeats):
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
             times.append(clean_build(package, folder))
         crates, lines = compiled(package, os.path.join(folder, "release", "deps"))
         binary = os.path.join(folder, "release", package)

@@ -1,6 +1,6 @@
 """Cache misses per echo over many connections, by cachegrind."""
 
-from lib import cachegrind, callgrind
+from lib import cachegrind, callgrind, scratch
 from lib.measure import once_each
 from lib.processes import Server, load
 from lib.tables import Table, failed
@@ -43,7 +43,7 @@ def once(contestant, n):
 
 
 def counted(contestant, n, rounds):
-    out = cachegrind.scratch()
+    out = scratch.path("cachegrind")
     with Server(contestant, buffer=BUFFER, under=cachegrind.tool(out), env=callgrind.QUIET) as server:
         load(server, "rounds", conns=n, rounds=rounds)
         server.stop()
