@@ -102,7 +102,7 @@ impl Parts {
         };
         let busy = self.reactor.more.get() || current::executor(|executor| executor.ready() > 0);
         self.mailbox.rest(busy, self.ran.take());
-        let next = self.timers.next();
+        let next = self.timers.earliest();
         let left = next.map(|next| next.saturating_duration_since(Instant::now()));
         // For a time that is past it may have rung already, and that may have been read.
         if set.replace(next) != next || left == Some(Duration::ZERO) {
@@ -172,7 +172,13 @@ pub(crate) fn current_parts() -> Option<Rc<Parts>> {
 /// The runtime `id`, if it lives on this thread. Cloned, so that no borrow is held while the caller uses it.
 #[inline]
 pub(crate) fn on_this_thread(id: u32) -> Option<Rc<Parts>> {
-    HERE.with(|here| here.borrow().iter().rev().find(|parts| parts.id == id).cloned())
+    visit(id, Rc::clone)
+}
+
+/// The same without a clone, for what runs nobody's code.
+#[inline]
+pub(crate) fn visit<R>(id: u32, visit: impl FnOnce(&Rc<Parts>) -> R) -> Option<R> {
+    HERE.with(|here| here.borrow().iter().rev().find(|parts| parts.id == id).map(visit))
 }
 
 /// Runs `job` while the runtime `id` is current, if it lives on this thread.

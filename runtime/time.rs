@@ -8,7 +8,7 @@ mod interval;
 pub use interval::{Interval, MissedTickBehavior, interval, interval_at};
 
 use crate::current;
-use crate::home::{at_home, current_parts, on_this_thread, under};
+use crate::home::{Parts, at_home, current_parts, on_this_thread, under, visit};
 use crate::slab::Key;
 use crate::waker::{drop_contained, wake_contained};
 use pin_project_lite::pin_project;
@@ -17,6 +17,7 @@ use std::io;
 use std::mem;
 use std::panic::Location;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -81,6 +82,12 @@ struct Timer {
     key: Key,
 }
 
+impl Timer {
+    fn is_current(&self) -> bool {
+        self.runtime == current::runtime()
+    }
+}
+
 impl Sleep {
     #[track_caller]
     fn new(deadline: Option<Instant>) -> Sleep {
@@ -111,14 +118,16 @@ impl Sleep {
     pub fn reset(&mut self, deadline: Instant) {
         self.deadline = Some(deadline);
         let Some(Timer { runtime, key }) = self.timer else { return };
-        match on_this_thread(runtime) {
-            // When it has fired already, the next poll sees the new deadline and registers again.
-            Some(parts) => {
-                // Under it: its descriptor may have to tell of another time now.
-                if under(runtime, || parts.timers.reset(key, deadline)) != Some(true) {
-                    self.timer = None;
-                }
-            }
+        let reset = |parts: &Rc<Parts>| parts.timers.reset(key, deadline);
+        let waits = match current::runtime() == runtime {
+            true => visit(runtime, reset),
+            // Under it: its descriptor may have to tell of another time now.
+            false => on_this_thread(runtime).and_then(|parts| under(runtime, || reset(&parts))),
+        };
+        match waits {
+            Some(true) => {}
+            // It has fired already: the next poll sees the new deadline and registers again.
+            Some(false) => self.timer = None,
             // A letter might arrive after a later reset at home. So it only tells who waits to look
             // again: the next poll registers with whatever deadline it finds.
             None => {
@@ -135,9 +144,14 @@ impl Sleep {
         let Some(deadline) = self.deadline else {
             return Poll::Pending;
         };
+        if let Some(Timer { runtime, key }) = self.timer.filter(Timer::is_current) {
+            if visit(runtime, |parts| parts.timers.has(key, cx.waker())) == Some(true) {
+                return Poll::Pending;
+            }
+        }
         let parts = current_parts();
-        if let (Some(timer), Some(parts)) = (self.timer, &parts) {
-            if timer.runtime == parts.id && parts.timers.is_waiting(timer.key, cx.waker()) {
+        if let (Some(timer), Some(parts)) = (self.timer.filter(Timer::is_current), &parts) {
+            if parts.timers.is_waiting(timer.key, cx.waker()) {
                 return Poll::Pending;
             }
         }

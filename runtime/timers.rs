@@ -7,7 +7,8 @@
 //! The heap is never searched. A timer that is cancelled, or moved to an earlier time, leaves its old
 //! entry behind, which says nothing when it comes up; when more than half of the entries are such, they
 //! are swept. A timer that is moved to a *later* time, which is what an idle timeout does at every
-//! request, writes its slot and nothing else: when the old entry comes up, the timer is entered anew.
+//! request, writes its slot and nothing else: when the time of the old entry has come, the timer is entered anew. So
+//! the loop may look up for nothing once in a minute, for a timer that is set for a minute and moved all the time.
 
 use crate::number::Number;
 use crate::slab::{Key, Slab};
@@ -83,6 +84,12 @@ impl Timers {
         key
     }
 
+    /// Whether the timer still waits, and will wake `waker`.
+    #[inline]
+    pub(crate) fn has(&self, key: Key, waker: &Waker) -> bool {
+        self.inner.borrow().slots.get(key).is_some_and(|timer| timer.waker.will_wake(waker))
+    }
+
     /// Whether the timer still waits. If so, it will wake `waker` from now on.
     pub(crate) fn is_waiting(&self, key: Key, waker: &Waker) -> bool {
         // Cloned and dropped outside of the borrow: a foreign one is the user's code.
@@ -124,24 +131,37 @@ impl Timers {
         Some(timer.waker)
     }
 
-    /// The earliest deadline.
+    /// When to look for timers that are due: at the earliest deadline, or before, if a timer was moved since to a later time.
+    #[inline]
     pub(crate) fn next(&self) -> Option<Instant> {
         if self.alive() == 0 {
             return None;
         }
-        self.inner.borrow_mut().settle()
+        self.inner.borrow_mut().next()
+    }
+
+    /// The earliest deadline, also when timers were moved: what a foreign loop is told.
+    pub(crate) fn earliest(&self) -> Option<Instant> {
+        let mut inner = self.inner.borrow_mut();
+        loop {
+            let next = inner.next()?;
+            let Reverse(top) = *inner.heap.peek()?;
+            if inner.slots.at_mut(top.index)?.deadline == next {
+                return Some(next);
+            }
+            inner.heap.pop();
+            let _moved = inner.expire(top);
+        }
     }
 
     /// Wakes the timers whose deadline is not after `now`, in the order of their deadlines.
     pub(crate) fn fire(&self, now: Instant) {
         let mut due = Vec::new();
         let mut inner = self.inner.borrow_mut();
-        while inner.settle().is_some_and(|deadline| deadline <= now) {
-            let Some(Reverse(entry)) = inner.heap.pop() else {
-                break;
-            };
-            due.extend(inner.slots.remove_at(entry.index).map(|timer| timer.waker));
-            inner.fired += 1;
+        while inner.next().is_some_and(|next| next <= now) {
+            if let Some(Reverse(top)) = inner.heap.pop() {
+                due.extend(inner.expire(top));
+            }
         }
         self.alive.set(inner.slots.len());
         if inner.heap.capacity() > 4 * inner.heap.len() + 256 {
@@ -177,27 +197,31 @@ impl Timers {
 }
 
 impl Inner {
-    /// Brings an entry to the top that means what it says, and returns its deadline.
-    fn settle(&mut self) -> Option<Instant> {
+    /// The time of the first entry that a timer has.
+    fn next(&mut self) -> Option<Instant> {
         loop {
             let Reverse(top) = *self.heap.peek()?;
             match self.slots.at_mut(top.index) {
-                Some(timer) if timer.entry == top.order && timer.deadline == top.deadline => {
-                    return Some(top.deadline);
-                }
-                Some(timer) if timer.entry == top.order => {
-                    timer.entry = timer.order;
-                    let moved =
-                        Entry { deadline: timer.deadline, order: timer.order, index: top.index };
-                    self.heap.pop();
-                    self.heap.push(Reverse(moved));
-                }
+                Some(timer) if timer.entry == top.order => return Some(top.deadline),
                 _ => {
                     self.heap.pop();
                     self.stale -= 1;
                 }
             }
         }
+    }
+
+    /// The time of `entry` has come, and it is out of the heap: so is its timer, unless that was moved.
+    fn expire(&mut self, entry: Entry) -> Option<Waker> {
+        let timer = self.slots.at_mut(entry.index)?;
+        if timer.deadline == entry.deadline {
+            self.fired += 1;
+            return self.slots.remove_at(entry.index).map(|timer| timer.waker);
+        }
+        timer.entry = timer.order;
+        let (deadline, order) = (timer.deadline, timer.order);
+        self.heap.push(Reverse(Entry { deadline, order, ..entry }));
+        None
     }
 
     /// Keeps the heap at most twice as long as the list of timers, and at least lets 64 gather.

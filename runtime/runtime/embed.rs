@@ -69,7 +69,7 @@ impl Parts {
     fn next(&self) -> Next {
         let (ready, alive) =
             current::executor(|executor| (executor.ready(), executor.counts.alive));
-        let deadline = self.timers.next();
+        let deadline = self.timers.earliest();
         let is_due = deadline.is_some_and(|deadline| deadline <= Instant::now());
         if ready > 0 || is_due || self.reactor.more.get() || self.mailbox.has_letters() {
             Next::Now

@@ -87,7 +87,11 @@ fn random_settings_agree_with_a_sorted_list() {
             }
             assert_eq!(timers.alive(), model.len(), "seed {seed}");
             let earliest = model.iter().map(|(_, at, _)| start + *at).min();
-            assert_eq!(timers.next(), earliest, "seed {seed}");
+            assert!(timers.next() <= earliest, "seed {seed}");
+            if next(2) == 0 {
+                assert_eq!(timers.earliest(), earliest, "seed {seed}");
+                assert_eq!(timers.next(), earliest, "seed {seed}");
+            }
             let inner = timers.inner.borrow();
             assert_eq!(inner.heap.len(), inner.slots.len() + inner.stale, "seed {seed}");
         }
