@@ -73,22 +73,32 @@ impl Registration {
                 result => {
                     current::spend();
                     if interest.reads() {
-                        source.stop_waiting::<Read>(&mut { Ticket::POLL });
+                        source.stop_kept::<Read>(cx.waker());
                     }
                     if interest.has(Interest::WRITABLE) {
-                        source.stop_waiting::<Write>(&mut { Ticket::POLL });
+                        source.stop_kept::<Write>(cx.waker());
                     }
                     return Poll::Ready(result);
                 }
             }
         }
-        if interest.reads() {
-            source.wait::<Read>(&mut { Ticket::POLL }, cx.waker(), None);
-        }
-        if interest.has(Interest::WRITABLE) {
-            source.wait::<Write>(&mut { Ticket::POLL }, cx.waker(), None);
-        }
+        wait(source, interest, [&mut { Ticket::POLL }, &mut { Ticket::POLL }], cx, None);
         Poll::Pending
+    }
+}
+
+/// Waits for all of `interest`, with the tickets of a reader and of a writer.
+fn wait(source: &Source, interest: Interest, tickets: [&mut Ticket; 2], cx: &Context<'_>, at: At) {
+    let [read, write] = tickets;
+    if interest.reads() {
+        source.wait::<Read>(read, cx.waker(), at);
+    }
+    if interest.has(Interest::WRITABLE) {
+        source.wait::<Write>(write, cx.waker(), at);
+    }
+    // To clone a foreign waker for the second may have run a turn, and woken the first.
+    if Ready::of(source, interest).is_some() {
+        cx.waker().wake_by_ref();
     }
 }
 

@@ -142,6 +142,11 @@ impl Mailbox {
             != POSTED
     }
 
+    /// The loop will look into the box again and again: nobody need write the eventfd.
+    pub(crate) fn stay_awake(&self) {
+        let _posted = self.state.compare_exchange(PARKED, AWAKE, AcqRel, Acquire);
+    }
+
     /// No loop runs for the moment, and whoever runs it next may sleep on our descriptor: it is made ready when
     /// there are letters, or `anyway`.
     pub(crate) fn rest(&self, anyway: bool, ran: bool) {

@@ -1,8 +1,8 @@
 //! Turns kernel readiness into wakes. Knows no task and no clock, and never reads or writes a byte.
 //!
 //! ```text
-//! epoll event ──► sources[key] ──► Source { read, write } ──► the number waiting there ──► wake
-//!  (key, bits)                       each: ready, waiter
+//! epoll event ──► sources[key] ──► Source: what is ready, who waits ──► the number waiting there ──► wake
+//!  (key, bits)
 //! ```
 //!
 //! A descriptor is added to epoll once, edge-triggered, and never modified. An edge
@@ -14,7 +14,7 @@
 //! duplicate of a closed descriptor, and is ignored.
 
 use crate::slab::{Key, NONE, Slab};
-use crate::source::{Foreign, Source};
+use crate::source::{self, Foreign, Source};
 use crate::sys::{self, EPOLLIN, Epoll, Events};
 use crate::waker::{drop_contained, wake_contained};
 use std::cell::{Cell, RefCell};
@@ -172,7 +172,7 @@ impl Reactor {
     /// The runtime ends: the wakers of all who stand aside, for the caller to drop.
     pub(crate) fn clear(&self) -> Foreign {
         self.alive.set(0);
-        let sources = mem::replace(&mut self.watched.borrow_mut().sources, Slab::new());
-        sources.iter().flat_map(|(_, source)| source.close()).collect()
+        self.watched.borrow_mut().sources = Slab::new();
+        source::close_all(self.runtime)
     }
 }

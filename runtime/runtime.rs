@@ -212,8 +212,14 @@ impl Drop for Runtime {
         // One by one: a second panic while the first one unwinds would end the process.
         parts.mailbox.close().jobs.into_iter().for_each(|job| contain(|| drop(job)));
         parts.timers.clear().into_iter().for_each(wake_contained);
-        parts.reactor.clear().into_iter().for_each(drop_contained);
-        run::drop_all();
+        loop {
+            let aside = parts.reactor.clear();
+            run::drop_all();
+            if aside.is_empty() {
+                break;
+            }
+            aside.into_iter().for_each(drop_contained);
+        }
         let unobserved = current::executor(|executor| executor.unobserved.take());
         contain(|| drop(unobserved));
         home::leave(parts.id);

@@ -1,12 +1,13 @@
 //! What the reactor keeps for one descriptor: which directions are ready, and who waits for them.
 //!
 //! A source is plain numbers in relaxed atomics, so a socket can hold it and be `Send + Sync`, although
-//! only the runtime's own thread ever writes to it. It has a place for one reader: the *number* of its waker (see
+//! only the runtime's own thread ever uses it. It has a place for one reader: the *number* of its waker (see
 //! `waker.rs`): a few stores, no reference count. Nearly always that is all, so everybody else stands aside, in a table
 //! of the thread's: a second reader, one with a foreign waker, and a writer, who waits when the peer is slow.
 //!
 //! No edge can slip between a call that returns `WouldBlock` and the waiter that is then stored: edges
-//! are read in `Reactor::wait` alone, on this thread, and this thread is here.
+//! are read in `Reactor::wait` alone, on this thread, and this thread is here. (A foreign waker, when it is cloned or
+//! dropped, may run a turn: who stands aside looks again.)
 
 use crate::current;
 use crate::forgotten;
@@ -16,6 +17,7 @@ use crate::waker::drop_contained;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
+use std::ops::RangeInclusive;
 use std::os::fd::RawFd;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -26,7 +28,7 @@ pub(crate) trait Direction: 'static {
     const IS_READ: bool;
     /// Bits of the state: it is ready; somebody may stand aside.
     const READY: u32 = if Self::IS_READ { READ_READY } else { WRITE_READY };
-    const ASIDE: u32 = Self::READY << ASIDE;
+    const ASIDE: u32 = Self::READY << TO_ASIDE;
 }
 
 pub(crate) enum Read {}
@@ -75,13 +77,13 @@ fn aside<R>(visit: impl FnOnce(&mut Aside) -> R) -> R {
     ASIDE_HERE.with(|aside| visit(&mut aside.borrow_mut()))
 }
 
-/// Foreign wakers that a dispatch has found, to be woken when no borrow is held.
+/// Wakers that stood aside, to be woken or dropped when no borrow is held: foreign ones, most of them.
 pub(crate) type Foreign = Vec<Waker>;
 
 /// One pending future's claim to be woken. Taken when it waits, given back when it is dropped.
 ///
 /// ```text
-///   0   none        ends in 01   of a place, which counts them: no two futures have had the same
+///   0   none        ends in 01   of a place, which counts them: no two in 2^30 are the same
 ///   2   `POLL`      ends in 00   of one who stands aside
 /// ```
 #[derive(Debug, Default)]
@@ -96,7 +98,7 @@ impl Ticket {
         self.0 != 0
     }
 
-    /// Takes a place that is free.
+    /// Takes a place that is free. (`POLL` has the second bit, and no future's ticket does.)
     #[inline]
     fn take(&mut self, place: &AtomicU32) {
         self.0 = (place.load(Relaxed) & !3).wrapping_add(5) | self.0 & 2;
@@ -104,14 +106,15 @@ impl Ticket {
     }
 }
 
-/// What an event says of reading, of urgent data, and of writing, we remember so much further up.
-const READY: u32 = 16;
-const READ_READY: u32 = (EPOLLIN as u32) << READY;
-const PRIORITY_READY: u32 = (EPOLLPRI as u32) << READY;
-const WRITE_READY: u32 = (EPOLLOUT as u32) << READY;
-/// And from "it is ready" so much further "somebody may stand aside", and for a reader "the place is taken".
-const ASIDE: u32 = 5;
-const WAITS: u32 = READ_READY << 4;
+/// What an event says of reading, of urgent data, and of writing, we remember so many bits further up.
+const TO_READY: u32 = 16;
+const READ_READY: u32 = (EPOLLIN as u32) << TO_READY;
+const PRIORITY_READY: u32 = (EPOLLPRI as u32) << TO_READY;
+const WRITE_READY: u32 = (EPOLLOUT as u32) << TO_READY;
+/// And from "it is ready" so many further "somebody may stand aside", and for a reader "the place is taken".
+const TO_ASIDE: u32 = 5;
+const TO_WAITS: u32 = 4;
+const WAITS: u32 = READ_READY << TO_WAITS;
 /// The peer has sent urgent data at least once.
 const WAS_URGENT: u32 = 1 << 24;
 const LAST_EVENT: u32 = READ_READY - 1;
@@ -188,13 +191,14 @@ impl Source {
     /// Remembers an event and wakes everybody whom it concerns; `false` when that was nobody.
     #[inline(always)]
     pub(crate) fn dispatch(&self, bits: i32, foreign: &mut Foreign) -> bool {
-        let mut news = bits as u32 & LAST_EVENT | ((bits & (EPOLLIN | EPOLLOUT)) as u32) << READY;
+        let mut news =
+            bits as u32 & LAST_EVENT | ((bits & (EPOLLIN | EPOLLOUT)) as u32) << TO_READY;
         if bits & URGES != 0 {
             news |= urgency(bits);
         }
         let state = self.state.load(Relaxed);
         let concerned = news & (READ_READY | WRITE_READY);
-        let woken = state & (concerned << 4 | concerned << ASIDE);
+        let woken = state & (concerned << TO_WAITS | concerned << TO_ASIDE);
         self.state.store(state & !(LAST_EVENT | woken) | news, Relaxed);
         if woken & WAITS != 0 {
             Number::from_bits(self.number.load(Relaxed)).wake();
@@ -233,7 +237,8 @@ impl Source {
 
     #[cold]
     fn wait_aside<D: Direction>(&self, ticket: &mut Ticket, waker: &Waker, at: At) {
-        self.stop_waiting::<D>(&mut Ticket(ticket.0));
+        let was_ready = self.is_ready::<D>();
+        self.stop_waiting::<D>(&mut Ticket(ticket.0)); // A copy: it may be kept.
         // A waker's clone and drop may be the user's code: never under a borrow.
         let other = (waker.clone(), at);
         let old = aside(|aside| {
@@ -245,6 +250,11 @@ impl Source {
         });
         self.state.store(self.state.load(Relaxed) | D::ASIDE, Relaxed);
         old.into_iter().for_each(|(old, _)| drop_contained(old));
+        // That code may have run a turn, and taken the edge that this is to wait for.
+        if !was_ready && self.is_ready::<D>() {
+            self.stop_waiting::<D>(ticket);
+            waker.wake_by_ref();
+        }
     }
 
     /// A pending future is dropped, or done: it leaves no waker behind.
@@ -257,6 +267,22 @@ impl Source {
             old.into_iter().for_each(|(old, _)| drop_contained(old));
         }
         ticket.0 = 0;
+    }
+
+    /// Gives back the claim of the poll traits, if it is that of `waker`: another task may have come meanwhile.
+    pub(crate) fn stop_kept<D: Direction>(&self, waker: &Waker) {
+        let key = self.claimed(!D::IS_READ, Ticket::POLL.0);
+        let is_ours = match D::IS_READ && self.has_place(self.state.load(Relaxed), &Ticket::POLL) {
+            true => {
+                Number::behind(waker).is_some_and(|it| it.to_bits() == self.number.load(Relaxed))
+            }
+            false => {
+                aside(|aside| aside.others.get(&key).is_some_and(|(it, _)| it.will_wake(waker)))
+            }
+        };
+        if is_ours {
+            self.stop_waiting::<D>(&mut { Ticket::POLL });
+        }
     }
 
     fn has_place(&self, state: u32, ticket: &Ticket) -> bool {
@@ -273,11 +299,7 @@ impl Source {
     #[cold]
     fn take_others(&self, from: bool, to: bool, out: &mut Foreign) {
         let range = self.claimed(from, 0)..=self.claimed(to, u32::MAX);
-        aside(|aside| {
-            while let Some((&claimed, _)) = aside.others.range(range.clone()).next() {
-                out.extend(aside.others.remove(&claimed).map(|(waker, _)| waker));
-            }
-        });
+        out.extend(aside(|aside| take(aside, range)));
     }
 
     /// The reactor has forgotten it: no edge will come. Gives back the wakers of those who stand aside.
@@ -304,11 +326,14 @@ impl Source {
     }
 }
 
-impl Drop for Source {
-    fn drop(&mut self) {
-        // Who has come since the runtime's end: on its thread they are found.
-        self.close().into_iter().for_each(drop_contained);
-    }
+/// The runtime ends: the wakers of all who stand aside on this thread, for the caller to drop.
+pub(crate) fn close_all(runtime: u32) -> Foreign {
+    aside(|aside| take(aside, (runtime, 0, false, 0)..=(runtime, u32::MAX, true, u32::MAX)))
+}
+
+fn take(aside: &mut Aside, range: RangeInclusive<Claimed>) -> Foreign {
+    let claims: Vec<Claimed> = aside.others.range(range).map(|(claimed, _)| *claimed).collect();
+    claims.iter().filter_map(|it| aside.others.remove(it)).map(|(waker, _)| waker).collect()
 }
 
 /// What an event with any of `URGES` adds to the state.

@@ -15,6 +15,7 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::{alone, cpu, sleeps, watched};
+use waken::runtime::Next;
 use waken::time::sleep;
 use waken::{AsyncTcpStream, Builder, Runtime};
 
@@ -242,5 +243,80 @@ fn neither_a_timer_nor_a_turn_is_late_or_early_because_of_a_look() {
             assert!(begin.elapsed() >= time);
             assert!(begin.elapsed() < time + LATE, "{:?} for {time:?}", begin.elapsed());
         }
+    });
+}
+
+/// A loop that never lets the runtime sleep while it is busy: no sleep is saved, and yet there is credit.
+#[test]
+fn turns_that_may_not_wait_earn_nothing() {
+    let _turn = in_turn();
+    watched(60, || {
+        let limit = Duration::from_micros(40);
+        let runtime = Builder::new().spin(limit).build().unwrap();
+        let guard = runtime.enter();
+        let (ours, mut peer) = pair();
+        drop(guard);
+        runtime.spawn(async move {
+            let mut b = [0; 64];
+            while ours.read(&mut b).await.unwrap() > 0 {}
+        });
+        let mut looked = 0;
+        for _ in 0..20 {
+            for _ in 0..1600 {
+                peer.write_all(b"x").unwrap();
+                let seen = runtime.metrics().epoll_events;
+                while runtime.metrics().epoll_events == seen {
+                    runtime.turn(Some(Duration::ZERO)).unwrap();
+                }
+            }
+            for _ in 0..20 {
+                let waits = runtime.metrics().epoll_waits;
+                runtime.turn(Some(Duration::from_millis(1))).unwrap();
+                looked += u32::from(runtime.metrics().epoll_waits > waits + 10);
+            }
+        }
+        assert!(looked <= 1, "{looked} looks in vain, where no sleep was ever ended by an event");
+    });
+}
+
+/// Invariant 16: what a look has found is not announced as well.
+#[test]
+fn a_letter_that_a_look_has_found_leaves_the_descriptor_as_it_is() {
+    let _turn = in_turn();
+    watched(120, || {
+        let runtime = patient();
+        let (ask, asked) = mpsc::channel::<Waker>();
+        let thread = thread::spawn(move || asked.into_iter().for_each(Waker::wake));
+        let polls = Arc::new(AtomicU64::new(0));
+        let counted = polls.clone();
+        let waker = Arc::new(Mutex::new(None));
+        let kept = waker.clone();
+        runtime.spawn(poll_fn(move |cx| {
+            counted.fetch_add(1, SeqCst);
+            *kept.lock().unwrap() = Some(cx.waker().clone());
+            Poll::<()>::Pending
+        }));
+        let mut found = 0;
+        while found < 8 {
+            let looks = runtime.metrics().looks;
+            until_it_looks(&runtime, looks + 20);
+            while runtime.turn(Some(Duration::ZERO)).unwrap() == Next::Now {}
+            let (before, looks) = (polls.load(SeqCst), runtime.metrics().looks);
+            ask.send(waker.lock().unwrap().take().unwrap()).unwrap();
+            while polls.load(SeqCst) == before {
+                runtime.turn(None).unwrap();
+            }
+            if runtime.metrics().looks > looks {
+                found += 1;
+                // Whoever sent it is done with it by then.
+                thread::sleep(Duration::from_millis(5));
+                let waits = runtime.metrics().epoll_events;
+                runtime.turn(Some(Duration::ZERO)).unwrap();
+                assert_eq!(runtime.metrics().epoll_events, waits, "readable, with nothing to do");
+            }
+        }
+        drop((ask, waker.lock().unwrap().take()));
+        drop(runtime);
+        thread.join().unwrap();
     });
 }

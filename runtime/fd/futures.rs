@@ -65,12 +65,7 @@ impl<T> Registered<T> {
                 current::spend();
                 return Poll::Ready(Ok(ready));
             }
-            if interest.reads() {
-                source.wait::<Read>(&mut read.ticket, cx.waker(), at);
-            }
-            if interest.has(Interest::WRITABLE) {
-                source.wait::<Write>(&mut write.ticket, cx.waker(), at);
-            }
+            super::wait(source, interest, [&mut read.ticket, &mut write.ticket], cx, at);
             Poll::Pending
         })
     }
@@ -94,9 +89,12 @@ impl<T, D: Direction> Claim<'_, T, D> {
         operation: impl FnMut(&T, &Source) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         let polled = self.on.poll_io::<D, R>(cx, &mut self.ticket, self.at, operation);
-        if polled.is_ready() {
+        match polled {
+            // By no edge, perhaps: it may have been polled where it is not at home.
+            Poll::Ready(Err(_)) if self.ticket.is_taken() => self.give_back(),
             // The edge that made the direction ready has taken our waiter away.
-            self.ticket = Ticket::default();
+            Poll::Ready(_) => self.ticket = Ticket::default(),
+            Poll::Pending => {}
         }
         polled
     }

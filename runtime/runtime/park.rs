@@ -57,24 +57,27 @@ impl Parts {
     /// The same, but looks first, as long as patience has it. While it looks, a letter costs its sender no call.
     #[inline(never)]
     fn look_and_sleep(&self, left: Option<Duration>) -> io::Result<()> {
-        let seen = self.reactor.seen.get();
         let limit = self.patience.limit();
-        if limit.is_zero() && self.turns.get() % 8 != 0 {
-            return self.sleep(left); // Nothing to learn: to read the clock costs a few percent of a short sleep.
+        // Who may not sleep has nothing to learn.
+        if left == Some(Duration::ZERO) || limit.is_zero() && !self.patience.is_to_time() {
+            return self.sleep(left);
         }
         let limit = left.map_or(limit, |left| left.min(limit));
+        let seen = self.reactor.seen.get();
         let begin = Instant::now();
-        let mut now = begin;
-        while now - begin < limit {
+        let (mut now, mut away) = (begin, false);
+        if !limit.is_zero() {
+            self.mailbox.stay_awake();
+        }
+        while now - begin < limit && !away {
             let last = now;
             match self.reactor.sources() > 0 {
                 true => self.reactor.wait_at_most(Duration::ZERO)?,
                 false => hint::spin_loop(),
             }
             now = Instant::now();
-            let found = self.reactor.seen.get() != seen || self.mailbox.has_letters();
-            let away = self.patience.was_away(now - last);
-            if found {
+            away = self.patience.was_away(now - last);
+            if self.reactor.seen.get() != seen || self.mailbox.has_letters() {
                 // What the first look finds, `epoll_wait` would have found before it fell asleep.
                 if last != begin && !away {
                     self.patience.found(now - begin);
@@ -82,12 +85,11 @@ impl Parts {
                 }
                 return Ok(());
             }
-            if away {
-                break;
-            }
         }
         let looked = now - begin;
-        self.patience.in_vain(looked);
+        if !away {
+            self.patience.in_vain(looked);
+        }
         self.sleep(left.map(|left| left.saturating_sub(looked)))?;
         // Whom a timer wakes would not have slept shorter by looking.
         if self.reactor.seen.get() != seen {

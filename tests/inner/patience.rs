@@ -87,6 +87,12 @@ fn whose_core_was_taken_away_does_not_look_for_256_short_sleeps() {
 }
 
 #[test]
+fn one_sleep_in_eight_is_timed() {
+    let patience = Patience::new(LIMIT);
+    assert_eq!((0..8000).filter(|_| patience.is_to_time()).count(), 1000);
+}
+
+#[test]
 fn with_zero_there_is_never_a_look_and_with_for_ever_no_overflow() {
     let none = Patience::new(Duration::ZERO);
     assert!(none.is_none());
