@@ -1,7 +1,7 @@
 //! Whose turn it is on this thread: which runtime, which task, how much budget the task has left, and
 //! the executor. Polls nothing.
 //!
-//! A runtime *lends* its executor to its thread while it is current, and takes it back after. That is how a
+//! A runtime *lends* its executor to its thread when it becomes current, until another one does. That is how a
 //! wake, a spawn, a join reach it: they look here, compare one number, and are there. All of it has no destructor,
 //! so it is there as long as the thread is.
 
@@ -47,7 +47,7 @@ pub(crate) fn runtime() -> u32 {
     NOW.with(|now| now.runtime.get())
 }
 
-/// The executor of the current runtime; an empty one when there is none. `visit` runs nobody's code.
+/// The executor of the current runtime, or of the last one when there is none. `visit` runs nobody's code.
 #[inline(always)]
 pub(crate) fn executor<R>(visit: impl FnOnce(&mut Executor) -> R) -> R {
     NOW.with(|now| visit(&mut now.executor.borrow_mut()))
@@ -98,9 +98,8 @@ pub(crate) fn end_poll() {
     NOW.with(|now| now.number.set(Number::NONE));
 }
 
-/// Every leaf future (one that waits for something itself, and not for other futures) asks this before it
-/// tries anything. `Pending` when the budget is used up: the
-/// future is woken already, and its task goes to the back of the queue.
+/// Every leaf future (one that waits for something itself, and not for other futures) asks this before it tries
+/// anything. `Pending` when the budget is used up: it is woken already, and its task goes to the back of the queue.
 #[inline]
 pub(crate) fn poll_budget(cx: &Context<'_>) -> Poll<()> {
     NOW.with(|now| if now.budget.get() > 0 { Poll::Ready(()) } else { now.used_up(cx) })
@@ -150,12 +149,13 @@ impl Now {
 
 /// Takes the executor that is lent to this thread back, and lends it another, or none.
 pub(crate) fn exchange(lent: Option<Executor>) -> Executor {
-    let lent = lent.unwrap_or(NOBODYS);
-    NOW.with(|now| {
-        now.runtime.set(lent.runtime);
-        now.budget.set(lent.limit);
-        mem::replace(&mut **now.executor.borrow_mut(), lent)
-    })
+    executor(|executor| mem::replace(executor, lent.unwrap_or(NOBODYS)))
+}
+
+/// Makes the runtime current whose executor is lent, or with 0 none.
+#[inline]
+pub(crate) fn set_runtime(id: u32) {
+    NOW.with(|now| now.runtime.set(id));
 }
 
 /// The poll that goes on around a change of runtimes. Apart from that, since entering the runtime that is

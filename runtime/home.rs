@@ -1,6 +1,5 @@
-//! The parts of a runtime, and the way home to them. A socket, a timer and a handle hold numbers; here
-//! they find what the numbers mean, from the runtime's own thread or from any other. Runs nothing: the loop is
-//! in `runtime.rs`.
+//! The parts of a runtime, and the way home to them. A socket, a timer and a handle hold numbers; here they find
+//! what the numbers mean, from the runtime's own thread or from any other. The loop is in `runtime.rs`.
 
 use crate::current::{self, Outer};
 use crate::executor::Executor;
@@ -112,16 +111,16 @@ impl Parts {
     }
 
     /// Makes this the thread's current runtime, until the result is dropped.
-    pub(crate) fn enter(&self) -> Entered {
+    pub(crate) fn enter(self: &Rc<Parts>) -> Entered {
         let (outer, poll) = (current::runtime(), current::suspend_poll());
         make_current(self.id);
-        Entered { id: self.id, outer, poll }
+        Entered { parts: self.clone(), outer, poll }
     }
 }
 
 /// See [`Parts::enter`].
 pub(crate) struct Entered {
-    id: u32,
+    parts: Rc<Parts>,
     /// Who was current before.
     outer: u32,
     poll: Outer,
@@ -129,12 +128,10 @@ pub(crate) struct Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let in_order = current::runtime() == self.id;
-        if let (true, Some(parts)) = (in_order, on_this_thread(self.id)) {
-            // Also when it stays current: a guard may be held around a foreign loop.
-            if !parts.running.get() {
-                parts.rest();
-            }
+        let in_order = current::runtime() == self.parts.id;
+        // Also when it stays current: a guard may be held around a foreign loop.
+        if in_order && !self.parts.running.get() {
+            self.parts.rest();
         }
         make_current(if in_order { self.outer } else { 0 });
         current::resume_poll(&self.poll);
@@ -152,15 +149,20 @@ thread_local! {
         const { RefCell::new(ManuallyDrop::new(Vec::new())) };
 }
 
-/// Makes the runtime `id` current, or with 0 nobody. The executors go to their threads, and home.
+/// Makes the runtime `id` current, or with 0 nobody. An executor stays with the thread until another one goes there.
 fn make_current(id: u32) {
-    if current::runtime() != id {
-        let last = current_parts();
-        let next = on_this_thread(id).and_then(|next| next.executor.take());
-        let lent = current::exchange(next);
-        if let Some(last) = last {
-            *last.executor.borrow_mut() = Some(lent);
-        }
+    if id != 0 && current::executor(|executor| executor.runtime) != id {
+        lend(id);
+    }
+    current::set_runtime(id);
+}
+
+#[cold]
+fn lend(id: u32) {
+    let next = on_this_thread(id).and_then(|next| next.executor.take());
+    let last = current::exchange(next);
+    if let Some(owner) = on_this_thread(last.runtime) {
+        *owner.executor.borrow_mut() = Some(last);
     }
 }
 
@@ -233,4 +235,5 @@ pub(crate) fn leave(id: u32) {
             **here = Vec::new();
         }
     });
+    drop(current::exchange(None)); // It is current.
 }

@@ -91,7 +91,7 @@ impl Runtime {
         let number = Number::of_root(parts.id);
         let waker = ManuallyDrop::new(number.waker());
         let mut cx = Context::from_waker(&waker);
-        number.wake();
+        current::executor(|executor| executor.is_root_woken = true);
         loop {
             if current::executor(|executor| mem::take(&mut executor.is_root_woken)) {
                 resume_unobserved();
