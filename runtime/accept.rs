@@ -103,9 +103,7 @@ impl<L: Listener> Acceptor<L> {
             return Poll::Ready(());
         }
         let until = self.pause().until;
-        let Some(until) = until else {
-            return Poll::Ready(());
-        };
+        let Some(until) = until else { return Poll::Ready(()) };
         let sleep = pause.get_or_insert_with(|| sleep_until(until));
         if sleep.deadline() != Some(until) {
             sleep.reset(until);

@@ -5,25 +5,25 @@
 //! wake, a spawn, a join reach it: they look here, compare one number, and are there. All of it has no destructor,
 //! so it is there as long as the thread is.
 
-use crate::executor::{Executor, Next};
+use crate::executor::Executor;
 use crate::number::Number;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::mem::{self, ManuallyDrop};
 use std::task::{Context, Poll};
 
-struct Now {
+pub(crate) struct Now {
     /// 0 when no runtime is current.
-    runtime: Cell<u32>,
+    pub(crate) runtime: Cell<u32>,
     /// The number of the waker that the last poll was given; `NONE` between turns.
-    number: Cell<Number>,
+    pub(crate) number: Cell<Number>,
     /// I/O operations that are left to this poll. Below one it is used up.
     budget: Cell<i32>,
     /// In debug builds: whether the poll that goes on has left its number with a source.
     left: Cell<bool>,
     /// This thread runs a loop of ours.
     blocking: Cell<bool>,
-    executor: RefCell<ManuallyDrop<Executor>>,
+    pub(crate) executor: RefCell<ManuallyDrop<Executor>>,
 }
 
 const NOBODYS: Executor = Executor::new(0, i32::MAX);
@@ -61,29 +61,6 @@ pub(crate) fn number() -> Number {
     NOW.with(|now| now.number.get())
 }
 
-/// Begins the poll of the next ready task, with a new budget. See [`Executor::next`].
-#[inline(always)]
-pub(crate) fn begin_next() -> Option<Next> {
-    NOW.with(|now| {
-        let mut executor = now.executor.borrow_mut();
-        let next = executor.next()?;
-        now.number.set(next.number);
-        now.budget.set(executor.limit);
-        if cfg!(debug_assertions) {
-            now.left.set(false);
-        }
-        Some(next)
-    })
-}
-
-/// A poll begins, with a new budget: of what has the waker `number`.
-pub(crate) fn begin_poll(number: Number) {
-    NOW.with(|now| {
-        now.number.set(number);
-        now.renew_budget();
-    });
-}
-
 /// The poll that goes on has left its number with a source; and whether it has.
 pub(crate) fn leave_number() {
     NOW.with(|now| now.left.set(true));
@@ -91,11 +68,6 @@ pub(crate) fn leave_number() {
 
 pub(crate) fn has_left_number() -> bool {
     NOW.with(|now| now.left.get())
-}
-
-#[inline]
-pub(crate) fn end_poll() {
-    NOW.with(|now| now.number.set(Number::NONE));
 }
 
 /// Every leaf future (one that waits for something itself, and not for other futures) asks this before it tries
@@ -122,7 +94,23 @@ pub(crate) async fn operation() {
     spend();
 }
 
+/// For who polls many tasks, to look here once.
+#[inline(always)]
+pub(crate) fn with<R>(visit: impl FnOnce(&Now) -> R) -> R {
+    NOW.with(visit)
+}
+
 impl Now {
+    /// A poll begins, with a new budget: of what has the waker `number`.
+    #[inline(always)]
+    pub(crate) fn begin_poll(&self, number: Number, limit: i32) {
+        self.number.set(number);
+        self.budget.set(limit);
+        if cfg!(debug_assertions) {
+            self.left.set(false);
+        }
+    }
+
     fn renew_budget(&self) {
         self.budget.set(self.executor.borrow().limit);
     }

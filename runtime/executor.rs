@@ -103,8 +103,6 @@ pub(crate) enum Ended {
 pub(crate) struct Next {
     pub(crate) number: Number,
     pub(crate) future: Spawned,
-    /// Not to be polled, but dropped.
-    pub(crate) is_aborted: bool,
 }
 
 /// Where a task is, and which task it was: what handles hold.
@@ -227,20 +225,25 @@ impl Executor {
     }
 
     /// Takes the first entry out of the ready queue, and the future of its task, if that has not ended
-    /// meanwhile. A wake from now on queues the task again, behind.
+    /// meanwhile: as an error when it is not to be polled, but dropped. A wake from now on queues the task again, behind.
     #[inline(always)] // Into the loop.
-    pub(crate) fn next(&mut self) -> Option<Next> {
-        let number = *self.ready.get(self.head)?;
+    pub(crate) fn next(&mut self) -> Result<Next, Option<Next>> {
+        let number = *self.ready.get(self.head).ok_or(None)?;
         self.head += 1;
-        let task = self.tasks.at_mut(number.index())?;
-        if task.mark != !number {
-            return None;
+        match self.tasks.at_mut(number.index()) {
+            Some(task) if task.mark == !number => {
+                task.mark = number;
+                let next = Next { number, future: task.future.take().ok_or(None)? };
+                if task.aborted {
+                    return Err(Some(next));
+                }
+                task.polled = self.clock;
+                task.polls += 1;
+                self.counts.polls += 1;
+                Ok(next)
+            }
+            _ => Err(None),
         }
-        task.mark = number;
-        task.polled = self.clock;
-        task.polls += 1;
-        self.counts.polls += 1;
-        Some(Next { number, future: task.future.take()?, is_aborted: task.aborted })
     }
 
     /// The poll was `Pending`.

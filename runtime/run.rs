@@ -4,7 +4,7 @@
 //! while it runs, and it may spawn, wake, abort and drop as it likes. The same holds for what is dropped here,
 //! and for wakers that are not ours. All of this concerns the runtime that is current.
 
-use crate::current;
+use crate::current::{self, Now};
 use crate::executor::{Ended, Next, Task, TaskKey};
 use crate::number::Number;
 use crate::spawned::{Payload, Spawned, contain, panicked};
@@ -17,27 +17,67 @@ use std::task::{Context, Poll};
 pub(crate) const HELD_ACROSS_AWAIT: &str =
     "the `EnterGuard` of another runtime was held across an `.await`: drop it before";
 
-/// Polls once each, in order, the tasks that are ready now, at most `most` of them. What is woken
-/// meanwhile waits; returns whether there is anything.
-#[inline]
-pub(crate) fn run_ready(runtime: u32, most: usize, watch: &impl Watch) -> bool {
-    let count = current::executor(|executor| executor.ready()).min(most);
-    for _ in 0..count {
-        if let Some(next) = current::begin_next() {
-            run(runtime, next, watch);
+/// Polls once each, in order, the tasks that are ready now, at most `most` of them. What is woken meanwhile
+/// waits; returns whether there is anything, and whether the root is woken.
+#[inline(always)] // Into the loop.
+pub(crate) fn run_ready(now: &Now, runtime: u32, most: usize, watch: &impl Watch) -> (bool, bool) {
+    // Ours between two polls, nobody's while one goes on.
+    let mut executor = now.executor.borrow_mut();
+    for _ in 0..executor.ready().min(most) {
+        let mut next = match executor.next() {
+            Ok(next) => next,
+            Err(aborted) => {
+                drop(executor);
+                drop_aborted(now, aborted);
+                executor = now.executor.borrow_mut();
+                continue;
+            }
+        };
+        now.begin_poll(next.number, executor.limit);
+        drop(executor);
+        let number = next.number;
+        let polled = match poll(&mut next, watch) {
+            Ok(polled) if now.number.get() == number || now.runtime.get() == runtime => polled,
+            failed => {
+                drop_failed(runtime, next, failed.err());
+                executor = now.executor.borrow_mut();
+                continue;
+            }
+        };
+        executor = now.executor.borrow_mut();
+        if polled.is_pending() {
+            executor.put_back(next);
+            if watch.is_watching() {
+                drop(executor);
+                watch.pending(number);
+                executor = now.executor.borrow_mut();
+            }
+        } else {
+            drop(executor);
+            end(number.index(), Some(next.future), Ended::Finished);
+            executor = now.executor.borrow_mut();
         }
     }
-    current::end_poll();
-    current::executor(|executor| {
-        executor.tidy();
-        executor.is_busy()
-    })
+    now.number.set(Number::NONE);
+    executor.tidy();
+    (executor.is_busy(), executor.is_root_woken)
+}
+
+#[inline(always)]
+fn poll(Next { number, future }: &mut Next, watch: &impl Watch) -> std::thread::Result<Poll<()>> {
+    // Dropping a waker of ours does nothing, so it need not be done.
+    let waker = ManuallyDrop::new(number.waker());
+    let mut cx = Context::from_waker(&waker);
+    watch.watch(*number, || catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx))))
 }
 
 /// Who looks on while a task is polled. Nobody: `()`.
 pub(crate) trait Watch {
     fn watch<R>(&self, number: Number, poll: impl FnOnce() -> R) -> R;
-    /// The poll was `Pending`, and the future is back in its place.
+    /// Whether it is told of every poll that was `Pending`, when the future is back in its place.
+    fn is_watching(&self) -> bool {
+        false
+    }
     fn pending(&self, _: Number) {}
 }
 
@@ -48,52 +88,22 @@ impl Watch for () {
     }
 }
 
-#[inline(always)]
-fn run(runtime: u32, mut next: Next, watch: &impl Watch) {
-    if next.is_aborted {
-        return drop_aborted(next);
-    }
-    // Dropping a waker of ours does nothing, so it need not be done.
-    let waker = ManuallyDrop::new(next.number.waker());
-    let mut cx = Context::from_waker(&waker);
-    let poll = || catch_unwind(AssertUnwindSafe(|| next.future.as_mut().poll(&mut cx)));
-    let polled = watch.watch(next.number, poll);
-    // A guard that is held suspends the poll, see `home.rs`.
-    if current::number() == Number::NONE && current::runtime() != runtime {
-        contain(|| drop(polled));
-        return drop_strayed(runtime, next);
-    }
-    match polled {
-        Ok(Poll::Pending) => {
-            let number = next.number;
-            current::executor(|executor| executor.put_back(next));
-            watch.pending(number);
-        }
-        Ok(Poll::Ready(())) => end(next.number.index(), Some(next.future), Ended::Finished),
-        Err(payload) => drop_panicked(next, payload),
-    }
-}
-
+/// A task has panicked; or it has left another runtime current, by a guard in its future: that is a panic as well.
 #[cold]
-fn drop_panicked(task: Next, payload: Payload) {
+fn drop_failed(runtime: u32, task: Next, payload: Option<Payload>) {
     contain(|| drop(task.future));
-    end(task.number.index(), Some(panicked(payload)), Ended::Panicked);
-}
-
-/// A task has left another runtime current. Whatever did that goes with its future, and it has panicked.
-#[cold]
-fn drop_strayed(runtime: u32, task: Next) {
-    contain(|| drop(task.future));
-    let stray = catch_unwind(|| panic!("{HELD_ACROSS_AWAIT}"));
+    let payload = payload.or_else(|| catch_unwind(|| panic!("{HELD_ACROSS_AWAIT}")).err());
     assert!(current::runtime() == runtime, "{HELD_ACROSS_AWAIT}");
-    end(task.number.index(), stray.err().map(panicked), Ended::Panicked);
+    end(task.number.index(), payload.map(panicked), Ended::Panicked);
 }
 
 #[cold]
-fn drop_aborted(task: Next) {
-    current::executor(|executor| executor.counts.polls -= 1); // It was none.
-    contain(|| drop(task.future));
-    end(task.number.index(), None, Ended::Cancelled);
+fn drop_aborted(now: &Now, aborted: Option<Next>) {
+    if let Some(Next { number, future }) = aborted {
+        now.begin_poll(number, now.executor.borrow_mut().limit);
+        contain(|| drop(future));
+        end(number.index(), None, Ended::Cancelled);
+    }
 }
 
 fn end(index: u32, left: Option<Spawned>, ended: Ended) {

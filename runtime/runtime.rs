@@ -19,7 +19,7 @@ pub use inspect::{Metrics, metrics, tasks};
 pub use remote::{Remote, RemoteError, RemoteJoinHandle, remote};
 pub use workers::Workers;
 
-use crate::current;
+use crate::current::{self, Now};
 use crate::executor::About;
 use crate::home::{self, Entered, Parts};
 use crate::number::Number;
@@ -95,9 +95,9 @@ impl Runtime {
         loop {
             if current::executor(|executor| mem::take(&mut executor.is_root_woken)) {
                 resume_unobserved();
-                current::begin_poll(number);
+                current::with(|now| now.begin_poll(number, now.executor.borrow().limit));
                 let polled = root.as_mut().poll(&mut cx);
-                current::end_poll();
+                current::with(|now| now.number.set(Number::NONE));
                 assert!(current::runtime() == parts.id, "{HELD_ACROSS_AWAIT}");
                 if let Poll::Ready(output) = polled {
                     resume_unobserved();
@@ -148,34 +148,34 @@ impl Parts {
     /// Polls what is ready, and looks for more, until the root is. Not part of `block_on`, which is
     /// compiled anew for every future.
     fn turn_until_root_is_woken(&self) {
-        loop {
-            let busy = self.run_ready();
-            if !busy || self.may_have_news() {
-                if let Err(error) = self.park(busy, None) {
-                    panic!(
-                        "waken: epoll_wait failed, was its descriptor closed by other code? {error}"
-                    );
-                }
-            }
-            if is_root_woken() {
-                return;
-            }
-        }
+        current::with(|now| while !self.turn(now) {});
     }
 
     #[inline(always)]
-    fn run_ready(&self) -> bool {
-        let busy = match self.settings.on_long_poll.is_some() || cfg!(debug_assertions) {
-            true => self.run_ready_watched(),
-            false => run::run_ready(self.id, self.settings.polls_per_turn, &()),
+    fn turn(&self, now: &Now) -> bool {
+        let (busy, is_root_woken) = self.run_ready(now);
+        if busy && !self.may_have_news() {
+            return is_root_woken;
+        }
+        if let Err(error) = self.park(busy, None) {
+            panic!("waken: epoll_wait failed, was its descriptor closed by other code? {error}");
+        }
+        now.executor.borrow().is_root_woken
+    }
+
+    #[inline(always)]
+    fn run_ready(&self, now: &Now) -> (bool, bool) {
+        let left = match self.settings.on_long_poll.is_some() || cfg!(debug_assertions) {
+            true => self.run_ready_watched(now),
+            false => run::run_ready(now, self.id, self.settings.polls_per_turn, &()),
         };
         self.turns.set(self.turns.get() + 1);
-        busy
+        left
     }
 
     #[cold]
-    fn run_ready_watched(&self) -> bool {
-        run::run_ready(self.id, self.settings.polls_per_turn, self)
+    fn run_ready_watched(&self, now: &Now) -> (bool, bool) {
+        run::run_ready(now, self.id, self.settings.polls_per_turn, self)
     }
 
     /// Whether anybody outside could make a task ready: a source, a timer, a letter. So tasks that only wake each
@@ -187,10 +187,6 @@ impl Parts {
             || self.mailbox.has_letters()
             || self.turns.get() % 64 == 0
     }
-}
-
-fn is_root_woken() -> bool {
-    current::executor(|executor| executor.is_root_woken)
 }
 
 /// Ends the loop by the panic of a task that nobody will ever join, if it is to be ended so.

@@ -45,13 +45,8 @@ where
 {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if let StageProjection::Running { future } = self.as_mut().project() {
-            let output = Some(ready!(future.poll(cx)));
-            // Drops the future here, before anybody can learn that it has finished.
-            if needs_drop::<F>() {
-                contain(|| self.set(Stage::Finished { output }));
-            } else {
-                self.set(Stage::Finished { output });
-            }
+            let output = ready!(future.poll(cx));
+            self.finish(output);
         }
         Poll::Ready(())
     }
@@ -60,6 +55,19 @@ where
         match self.project() {
             StageProjection::Running { .. } => None,
             StageProjection::Finished { output } => Some(output),
+        }
+    }
+}
+
+impl<F: Future> Stage<F> {
+    /// Drops the future, before anybody can learn that it has finished.
+    #[inline(never)] // Most polls are `Pending`, and would save registers for this.
+    fn finish(mut self: Pin<&mut Self>, output: F::Output) {
+        let output = Some(output);
+        if needs_drop::<F>() {
+            contain(|| self.set(Stage::Finished { output }));
+        } else {
+            self.set(Stage::Finished { output });
         }
     }
 }
@@ -94,9 +102,7 @@ impl Erased for Panicked {
 /// Runs code of the user's for which nobody waits: a destructor, a foreign waker. The panic hook
 /// has printed the panic; here it ends. A payload that panics in its own destructor is leaked.
 pub(crate) fn contain(code: impl FnOnce()) {
-    let Err(payload) = catch_unwind(AssertUnwindSafe(code)) else {
-        return;
-    };
+    let Err(payload) = catch_unwind(AssertUnwindSafe(code)) else { return };
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         mem::forget(second);
     }

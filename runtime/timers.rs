@@ -106,9 +106,7 @@ impl Timers {
     pub(crate) fn reset(&self, key: Key, deadline: Instant) -> bool {
         let mut inner = self.inner.borrow_mut();
         let inner = &mut *inner;
-        let Some(timer) = inner.slots.get_mut(key) else {
-            return false;
-        };
+        let Some(timer) = inner.slots.get_mut(key) else { return false };
         let earlier = deadline < timer.deadline;
         inner.order += 1;
         (timer.deadline, timer.order) = (deadline, inner.order);

@@ -50,7 +50,7 @@ impl Runtime {
         let busy = current::executor(|executor| executor.is_busy());
         self.parts.reactor.more.set(false);
         self.parts.park(busy, max_wait)?;
-        self.parts.run_ready();
+        current::with(|now| self.parts.run_ready(now));
         // There is no root here, but its number may be woken to end the wait.
         current::executor(|executor| executor.is_root_woken = false);
         resume_unobserved();
