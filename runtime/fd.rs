@@ -164,6 +164,8 @@ impl<T> Registered<T> {
                 }
                 result => {
                     current::spend();
+                    // The edge that made the direction ready has taken our waiter away.
+                    *ticket = Ticket::default();
                     return Poll::Ready(result);
                 }
             }

@@ -88,15 +88,7 @@ impl<T, D: Direction> Claim<'_, T, D> {
         cx: &Context<'_>,
         operation: impl FnMut(&T, &Source) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        let polled = self.on.poll_io::<D, R>(cx, &mut self.ticket, self.at, operation);
-        match polled {
-            // By no edge, perhaps: it may have been polled where it is not at home.
-            Poll::Ready(Err(_)) if self.ticket.is_taken() => self.give_back(),
-            // The edge that made the direction ready has taken our waiter away.
-            Poll::Ready(_) => self.ticket = Ticket::default(),
-            Poll::Pending => {}
-        }
-        polled
+        self.on.poll_io::<D, R>(cx, &mut self.ticket, self.at, operation)
     }
 
     #[cold]
