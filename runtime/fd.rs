@@ -141,7 +141,7 @@ impl<T> Registered<T> {
         self.registration.source()
     }
 
-    /// Tries `operation` while the direction is ready; on `WouldBlock` waits for the next edge.
+    /// Tries `operation` if the direction is ready; on `WouldBlock` waits for the next edge.
     #[inline(always)]
     fn poll_io<D: Direction, R>(
         &self,
