@@ -64,7 +64,7 @@ impl<T> Slab<T> {
     ///
     /// # Panics
     /// When 2^32 - 1 values are in the table.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert(&mut self, value: T) -> Key {
         let key = self.next_key();
         assert!(key.index != NONE, "waken: more than 4 billion values in one table");
