@@ -98,8 +98,8 @@ def load(server, what, timeout=180, **options):
 class Load:
     """Echo load whose connections are all open before `run`, so that what comes before does not count."""
 
-    def __init__(self, server, **options):
-        command = [*machine.pinned(machine.LOAD_CPU), build.path("loadgen"), "echo", server.port, "gate=1"]
+    def __init__(self, server, cpu=machine.LOAD_CPU, **options):
+        command = [*machine.pinned(cpu), build.path("loadgen"), "echo", server.port, "gate=1"]
         command += [f"{key}={value}" for key, value in options.items()]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
