@@ -24,12 +24,13 @@ and stands here for reference.
 """
 
 
-def write(store, command, say):
+def write(store, say):
     """Writes the document and the charts from whatever has been measured."""
     records = [record for record in map(store.load, NAMES) if record]
     if not records:
         raise SystemExit("nothing has been measured yet: `bench/run`")
     os.makedirs(CHARTS, exist_ok=True)
+    command = "\n".join(dict.fromkeys(record["command"] for record in records))
     parts = [INTRODUCTION.format(command=command), measured_on(records), who(records)]
     for record in records:
         parts.append(chapter(record))
