@@ -1,6 +1,6 @@
 //! A descriptor registered with the reactor, and how an operation on it waits. Knows no protocol.
 //!
-//! Every operation is the same four steps: *home?* (the runtime's own thread) → *budget* → *try*, if
+//! Every operation is the same four steps: *budget* → *home?* (the runtime's own thread) → *try*, if
 //! the direction is ready → *wait*, when the kernel says `WouldBlock`. All sockets are built on this.
 
 mod futures;

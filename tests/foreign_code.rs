@@ -32,8 +32,8 @@ fn a_future_that_is_polled_outside_its_runtime_leaves_no_waker() {
         let mut reading = pin!(ours.read(&mut buf));
         assert!(reading.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         drop(guard);
-        let mut out = reading.as_mut().poll(&mut Context::from_waker(&waker));
-        assert!(matches!(&mut out, Poll::Ready(Err(_))));
+        let polled = reading.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(matches!(polled, Poll::Ready(Err(_))));
     }
     let _guard = runtime.enter();
     assert_eq!(Arc::strong_count(&foreign), idle, "a waker is left behind");
@@ -127,29 +127,22 @@ fn take_the_edge(on_drop: bool, poll_trait: bool) {
             true => ON_DROP.with(|f| *f.borrow_mut() = Some(arm.take().unwrap())),
             false => ON_CLONE.with(|f| *f.borrow_mut() = Some(arm.take().unwrap())),
         };
-        if poll_trait {
-            if on_drop {
-                assert!(Pin::new(&mut ours).poll_read(&mut cx, &mut buf).is_pending());
+        let mut poll: Box<dyn FnMut(&mut Context<'_>) -> bool> = match poll_trait {
+            true => Box::new(|cx| Pin::new(&mut ours).poll_read(cx, &mut buf).is_pending()),
+            false => {
+                let mut reading = Box::pin(ours.read(&mut buf));
+                Box::new(move |cx| reading.as_mut().poll(cx).is_pending())
             }
-            put();
-            assert!(Pin::new(&mut ours).poll_read(&mut cx, &mut buf).is_pending());
-        } else {
-            let mut reading = pin!(ours.read(&mut buf));
-            if on_drop {
-                assert!(reading.as_mut().poll(&mut cx).is_pending());
-            }
-            put();
-            assert!(reading.as_mut().poll(&mut cx).is_pending());
-            for _ in 0..20 {
-                runtime.turn(Some(Duration::from_millis(5))).unwrap();
-            }
-            assert!(WOKEN.with(|w| w.get()) > 0, "the byte is there, the task was never woken");
-            return;
+        };
+        if on_drop {
+            assert!(poll(&mut cx));
         }
+        put();
+        assert!(poll(&mut cx));
         for _ in 0..20 {
             runtime.turn(Some(Duration::from_millis(5))).unwrap();
         }
-        assert!(WOKEN.with(|w| w.get()) > 0, "the byte is there, the task was never woken");
+        assert!(WOKEN.with(Cell::get) > 0, "the byte is there, the task was never woken");
     });
 }
 

@@ -62,6 +62,18 @@ fn until_it_looks(runtime: &Runtime, looks: u64) {
     });
 }
 
+/// More than enough for a runtime that may look to learn that it pays.
+fn looks_of_600_requests(runtime: &Runtime) -> u64 {
+    runtime.block_on(async {
+        let (stream, peer) = pair();
+        answer_after(peer, Duration::ZERO);
+        for _ in 0..600 {
+            ask(&stream).await;
+        }
+    });
+    runtime.metrics().looks
+}
+
 /// Less than a look may take, and more than a busy machine needs.
 const LATE: Duration = Duration::from_millis(40);
 
@@ -89,14 +101,7 @@ fn with_zero_the_thread_always_sleeps() {
     let _turn = in_turn();
     watched(120, || {
         let runtime = Builder::new().spin(Duration::ZERO).build().unwrap();
-        runtime.block_on(async {
-            let (stream, peer) = pair();
-            answer_after(peer, Duration::ZERO);
-            for _ in 0..600 {
-                ask(&stream).await;
-            }
-        });
-        assert_eq!(runtime.metrics().looks, 0);
+        assert_eq!(looks_of_600_requests(&runtime), 0);
     });
 }
 
@@ -109,14 +114,7 @@ fn a_program_is_overruled_by_the_environment() {
         let set = |value: &str| unsafe { env::set_var("WAKEN_SPIN_US", value) };
         set("0");
         let runtime = patient();
-        runtime.block_on(async {
-            let (stream, peer) = pair();
-            answer_after(peer, Duration::ZERO);
-            for _ in 0..600 {
-                ask(&stream).await;
-            }
-        });
-        assert_eq!(runtime.metrics().looks, 0);
+        assert_eq!(looks_of_600_requests(&runtime), 0);
         set("2000");
         until_it_looks(&Builder::new().spin(Duration::ZERO).build().unwrap(), 1);
         set("ten");
