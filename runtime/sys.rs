@@ -193,12 +193,13 @@ pub(crate) fn process() -> u32 {
     FORKS.load(Relaxed)
 }
 
+extern "C" fn in_the_child() {
+    FORKS.store(FORKS.load(Relaxed).wrapping_add(1), Relaxed);
+}
+
 #[doc(alias = "pthread_atfork")]
 pub(crate) fn count_forks() {
     static ONCE: Once = Once::new();
-    extern "C" fn in_the_child() {
-        FORKS.store(FORKS.load(Relaxed).wrapping_add(1), Relaxed);
-    }
     ONCE.call_once(|| {
         // SAFETY: the handler only touches an atomic, so it may run in the child of a threaded process.
         unsafe { libc::pthread_atfork(None, None, Some(in_the_child)) };
