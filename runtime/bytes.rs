@@ -5,6 +5,8 @@ use crate::fd::{Registered, retry};
 use crate::interest::Interest;
 use crate::source::{At, Read, Source, Write};
 use crate::sys;
+#[cfg(feature = "hyper")]
+use ::hyper::rt::ReadBufCursor;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd};
 use std::task::{Context, Poll};
@@ -27,6 +29,21 @@ fn recv<S: Stream>(stream: &S, source: &Source, buf: &mut [u8]) -> io::Result<us
         source.short_read();
     }
     Ok(n)
+}
+
+/// The same, into room that need not be initialised.
+#[cfg(feature = "hyper")]
+fn recv_filling<S: Stream>(
+    stream: &S,
+    source: &Source,
+    buf: &mut ReadBufCursor<'_>,
+) -> io::Result<()> {
+    let room = buf.remaining();
+    let n = sys::recv_filling(stream.as_raw_fd(), buf)?;
+    if S::SHORT_READS_PROVE && n < room && n != MOST_AT_ONCE {
+        source.short_read();
+    }
+    Ok(())
 }
 
 fn recv_vectored<S: Stream>(
@@ -154,6 +171,18 @@ impl<S: Stream> Registered<S> {
             return Poll::Ready(Ok(0));
         }
         self.poll_io_kept::<Read, _>(cx, |stream, source| recv(stream, source, buf))
+    }
+
+    #[cfg(feature = "hyper")]
+    pub(crate) fn poll_read_filling(
+        &self,
+        cx: &Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_io_kept::<Read, _>(cx, |stream, source| recv_filling(stream, source, &mut buf))
     }
 
     pub(crate) fn poll_read_vectored(

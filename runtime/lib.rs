@@ -23,8 +23,8 @@
 //! reaches it from other threads, or runs it inside another loop. How it works inside is told by `README.md` and
 //! `ARCHITECTURE.md`, and by the files themselves, which are meant to be read.
 //!
-//! Two features, each with a dependency: `signal` for signals (on `signal-hook-registry`), `blocking` for a pool of
-//! threads (the crate `blocking`).
+//! Three features, each with a dependency: `signal` for signals (on `signal-hook-registry`), `blocking` for a pool of
+//! threads (the crate `blocking`), `hyper` for HTTP (the traits of hyper 1).
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("waken is for 64-bit Linux: it is built on epoll, and packs a waker into 64 bits");
@@ -56,6 +56,8 @@ mod udp;
 mod unix;
 mod waker;
 
+#[cfg(feature = "hyper")]
+pub mod hyper;
 pub mod process;
 pub mod runtime;
 #[cfg(feature = "signal")]

@@ -28,12 +28,16 @@ macro_rules! syscall {
 }
 
 mod alarm;
+#[cfg(feature = "hyper")]
+mod hyper;
 mod process;
 #[cfg(feature = "signal")]
 mod signal;
 mod socket;
 
 pub(crate) use alarm::TimerFd;
+#[cfg(feature = "hyper")]
+pub(crate) use hyper::*;
 pub(crate) use process::*;
 #[cfg(feature = "signal")]
 pub(crate) use signal::*;

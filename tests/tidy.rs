@@ -46,6 +46,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         &["accept", "bytes", "current", "fd", "interest", "socket", "source", "sys", "tcp", "time"],
     ),
     ("traits", &["tcp", "unix"]),
+    ("hyper", &["sys", "task", "tcp", "time", "unix"]),
     (
         "runtime",
         &[
@@ -75,13 +76,14 @@ const INNER_ROOMS: &[&str] = &[
     "current", "executor", "home", "mailbox", "number", "patience", "reactor", "run", "runtime",
     "slab", "source", "spawned", "sys", "timers", "waker",
 ];
-const INNER_ROOMS_LINES: usize = 3240;
+const INNER_ROOMS_LINES: usize = 3245;
 
 const LONGEST_FILE: usize = 400;
 
 /// Lines of `runtime/` that are neither blank nor comment. The plan was 3,000; the same reason. The core alone has
-/// 4,600; each kind of socket adds its public face, of which every method says what it is; the adaptive park is 130.
-const CODE_LINES: usize = 6330;
+/// 4,600; each kind of socket adds its public face, of which every method says what it is; the adaptive park is 130, and
+/// what hyper asks for 220.
+const CODE_LINES: usize = 6550;
 
 struct Source {
     path: PathBuf,
@@ -265,13 +267,29 @@ fn files_are_short_enough_to_be_read() {
     assert!(code <= CODE_LINES, "runtime/ has {code} lines of code");
 }
 
+/// The code of a program, without its header.
+fn program(file: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join(file)).unwrap();
+    let code = text.lines().skip_while(|line| line.starts_with("//!") || line.is_empty());
+    code.map(str::to_owned).collect()
+}
+
 #[test]
 fn the_readme_shows_the_echo_server_as_it_is() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let example = fs::read_to_string(root().join("examples/echo.rs")).unwrap();
     let block = readme.split("```rust,no_run\n").nth(1).unwrap().split("```").next().unwrap();
-    let code = example.lines().skip_while(|line| line.starts_with("//!") || line.is_empty());
-    assert_eq!(block.lines().collect::<Vec<_>>(), code.collect::<Vec<_>>());
+    assert_eq!(block.lines().collect::<Vec<_>>(), program("examples/echo.rs"));
+}
+
+/// Compiling it needs more of hyper than its traits, so it is a program of another package.
+#[test]
+fn the_module_for_hyper_shows_a_server_as_it_is() {
+    let module = fs::read_to_string(root().join("runtime/hyper.rs")).unwrap();
+    let block = module.split("//! ```ignore\n").nth(1).unwrap().split("//! ```").next().unwrap();
+    let block: Vec<&str> = block.lines().map(|line| line.trim_start_matches("//!")).collect();
+    let block: Vec<&str> =
+        block.iter().map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
+    assert_eq!(block, program("interop/src/bin/hello.rs"));
 }
 
 #[test]
