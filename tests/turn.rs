@@ -240,3 +240,22 @@ fn a_turn_that_may_not_wait_never_sleeps() {
         }
     });
 }
+
+/// E17: a wait that had no room for more events leaves it open whether there are any. The next turn looks, and does not sleep.
+#[test]
+fn the_documented_loop_ends_also_when_the_last_wait_was_full() {
+    watched(10, || {
+        let runtime = Builder::new().events_per_poll(1).build().unwrap();
+        let (ours, mut peer) = std_pair();
+        let task = runtime.spawn(async move {
+            let ours = AsyncTcpStream::try_from(ours).unwrap();
+            ours.read_exact(&mut [0]).await.unwrap();
+        });
+        runtime.turn(NO_WAIT).unwrap();
+        runtime.turn(NO_WAIT).unwrap();
+        peer.write_all(b"x").unwrap();
+        // It has one event, which ends the only task.
+        while runtime.turn(None).unwrap() != Next::Idle {}
+        assert!(task.is_finished());
+    });
+}

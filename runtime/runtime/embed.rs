@@ -48,8 +48,9 @@ impl Runtime {
         let _current = self.enter();
         let _running = Running::turn(&self.parts);
         let busy = current::executor(|executor| executor.is_busy());
-        self.parts.reactor.more.set(false);
-        self.parts.park(busy, max_wait)?;
+        // `next` has called it something to do when a wait had no room for more: so this one is not to sleep.
+        let more = self.parts.reactor.more.take();
+        self.parts.park(busy, if more { Some(Duration::ZERO) } else { max_wait })?;
         current::with(|now| self.parts.run_ready(now));
         // There is no root here, but its number may be woken to end the wait.
         current::executor(|executor| executor.is_root_woken = false);
