@@ -13,7 +13,6 @@ use crate::waker::wake_contained;
 use std::io;
 use std::mem;
 use std::os::fd::AsFd;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -108,7 +107,8 @@ impl<L: Listener> Acceptor<L> {
         if sleep.deadline() != Some(until) {
             sleep.reset(until);
         }
-        let over = Pin::new(sleep).poll(cx);
+        // Free of budget: the accept that follows spends it, and a pause that spent the last of it would come first again.
+        let over = sleep.poll_elapsed(cx);
         if over.is_pending() {
             // A success elsewhere ends the pause before its time.
             let waker = cx.waker().clone();

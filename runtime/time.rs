@@ -140,7 +140,7 @@ impl Sleep {
     }
 
     /// `poll`, free of budget.
-    fn poll_elapsed(&mut self, cx: &Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_elapsed(&mut self, cx: &Context<'_>) -> Poll<()> {
         let Some(deadline) = self.deadline else { return Poll::Pending };
         if let Some(Timer { runtime, key }) = self.timer.filter(Timer::is_current) {
             if visit(runtime, |parts| parts.timers.has(key, cx.waker())) == Some(true) {

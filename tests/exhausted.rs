@@ -180,6 +180,26 @@ fn a_loop_around_poll_accept_neither_spins_nor_stalls() {
     a_naive_loop_neither_spins_nor_stalls(name, by_poll_accept);
 }
 
+/// L01, Q03: the end of the pause costs no budget, or it would come first again in the next poll, for ever.
+#[test]
+fn a_pause_ends_also_with_the_smallest_budget() {
+    alone("a_pause_ends_also_with_the_smallest_budget", 10, || {
+        let runtime = Runtime::builder().budget(1).build().unwrap();
+        runtime.block_on(async {
+            let mut scene = Scene::new(2).await;
+            for accept in [by_accept as Loop, by_incoming, by_poll_accept] {
+                drop(scene.start(accept));
+            }
+            let before = cpu();
+            sleep(millis(500)).await;
+            let cpu = cpu() - before;
+            assert!(cpu < millis(50), "{cpu:?} of CPU");
+            scene.fillers.clear();
+            scene.served(1500).await;
+        });
+    });
+}
+
 /// L01: the pauses of the second shortage are as short as those of the first.
 #[test]
 fn a_success_resets_the_pause() {
