@@ -72,6 +72,7 @@ impl Registration {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
                     current::spend();
+                    note_urgent(source, interest, &result);
                     if interest.reads() {
                         source.stop_kept::<Read>(cx.waker());
                     }
@@ -194,7 +195,10 @@ impl<T> Registered<T> {
         let result = operation(&self.io, source);
         match &result {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => clear(source, interest),
-            _ => current::spend(),
+            _ => {
+                current::spend();
+                note_urgent(source, interest, &result);
+            }
         }
         result
     }
@@ -213,9 +217,18 @@ impl<T> Registered<T> {
                     clear(self.source()?, interest)
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result,
+                result => {
+                    note_urgent(&self.registration.0, interest, &result);
+                    return result;
+                }
             }
         }
+    }
+}
+
+fn note_urgent<R>(source: &Source, interest: Interest, result: &io::Result<R>) {
+    if interest.has(Interest::PRIORITY) && result.is_ok() {
+        source.was_urgent();
     }
 }
 

@@ -173,6 +173,12 @@ impl Source {
         self.state.store(self.state.load(Relaxed) & !PRIORITY_READY, Relaxed);
     }
 
+    /// Urgent data was read, perhaps before an event could tell of it: where it was, reads will end.
+    #[cold]
+    pub(crate) fn was_urgent(&self) {
+        self.state.store(self.state.load(Relaxed) | WAS_URGENT, Relaxed);
+    }
+
     /// A plain TCP stream gave fewer bytes than were asked for: that was all, unless the last event
     /// said that something else is behind them. Saves one `EAGAIN` read a request.
     #[inline]

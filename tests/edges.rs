@@ -5,7 +5,7 @@ mod support;
 
 use futures_lite::AsyncReadExt;
 use peer::{FullBacklog, fill, millis, narrow_pair, pair, part_pair, reset, run};
-use peer::{send_urgent, set_option, start_connect, std_pair};
+use peer::{recv_urgent, send_urgent, set_option, start_connect, std_pair};
 use std::cell::Cell;
 use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
@@ -419,5 +419,28 @@ fn a_writer_without_room_is_polled_once_an_event_at_most() {
             sleep(millis(50)).await;
             assert!(runtime.metrics().polls - before <= 2);
         });
+    });
+}
+
+/// E03, k5: also when the urgent byte was read before the reactor had heard of it: its mark stays, and reads end there.
+#[test]
+fn a_stream_arrives_whole_whose_urgent_byte_was_read_before_its_event() {
+    run(async {
+        let (ours, peer) = pair();
+        // The first events, and a read that waits.
+        let first = timeout(millis(20), ours.read(&mut [0; 8])).await;
+        assert!(first.is_err());
+        (&peer).write_all(b"abc").unwrap();
+        assert!(send_urgent(&peer, b'X'));
+        (&peer).write_all(b"def").unwrap();
+        thread::sleep(millis(20));
+        let urgent = ours.try_io(Interest::PRIORITY, recv_urgent);
+        assert_eq!(urgent.unwrap(), b'X');
+        // A turn: the event comes, and does not speak of urgent data any more.
+        sleep(millis(20)).await;
+        let mut buf = [0; 64];
+        assert_eq!(ours.read(&mut buf).await.unwrap(), 3);
+        let behind = timeout(millis(2000), ours.read(&mut buf)).await;
+        assert_eq!(behind.expect("the rest stalls").unwrap(), 3);
     });
 }
