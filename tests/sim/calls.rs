@@ -170,7 +170,10 @@ function!(getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, l
 });
 
 function!(recv(fd: c_int, to: *mut c_void, length: usize, flags: c_int) -> isize, if ours(fd),
-    call(|k| k.read(fd, &mut [room(to, length)], flags & libc::MSG_PEEK != 0)));
+call(|k| match flags & libc::MSG_OOB {
+    0 => k.read(fd, &mut [room(to, length)], flags & libc::MSG_PEEK != 0),
+    _ => k.read_urgent(fd),
+}));
 
 function!(read(fd: c_int, to: *mut c_void, length: usize) -> isize, if ours(fd),
     call(|k| k.read(fd, &mut [room(to, length)], false)));
@@ -197,7 +200,10 @@ function!(write(fd: c_int, from: *const c_void, length: usize) -> isize, if ours
         outside::note(outside::Deed::Signal(fd));
         return length as isize;
     }
-    call(|k| k.signal(fd))
+    call(|k| match k.is_eventfd(fd) {
+        true => k.signal(fd),
+        false => k.write(fd, &[bytes(from, length)], 0),
+    })
 });
 
 function!(shutdown(fd: c_int, how: c_int) -> c_int, if ours(fd), call(|k| k.shutdown(fd, how)));

@@ -14,7 +14,7 @@
 //! Each write to an eventfd is an event, also when it was readable before: that is more than epoll(7) says, and the one thing
 //! in which the runtime relies on what was measured (k22).
 //!
-//! Not in it: memory pressure, signals at an urgent mark, `MSG_OOB`, several epoll instances, forks.
+//! Not in it: memory pressure, signals at an urgent mark, several epoll instances, forks.
 
 mod others;
 mod readiness;
@@ -62,7 +62,7 @@ pub(crate) enum Act {
     Unreachable,
     /// A client comes to a listener; the script of its connection is in `clients`.
     Client,
-    /// The next accept fails so.
+    /// A client comes, and is found to have gone; or for a while every accept fails so (`EMFILE`, `ENFILE`).
     AcceptError(c_int),
 }
 
@@ -70,7 +70,18 @@ pub(crate) enum Act {
 enum Item {
     Bytes(u32),
     Urgent,
+    /// Where an urgent byte was, which was read apart: `MSG_OOB`.
+    Mark,
     Descriptor,
+}
+
+/// What carries bytes.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Sort {
+    Tcp,
+    Unix,
+    /// The end to write to. Full and without a reader it is `ERR` and nothing else.
+    Pipe,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -83,7 +94,7 @@ enum Phase {
 /// How a connection is to be: what `Kernel::open` makes of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    pub(crate) is_tcp: bool,
+    pub(crate) sort: Sort,
     pub(crate) script: Vec<Act>,
     /// Which pattern comes in, and which has to go out.
     pub(crate) flow_in: u32,
@@ -157,8 +168,8 @@ enum Kind {
 struct Listener {
     /// Who wants to be accepted; or the error that is found in his place.
     queue: VecDeque<Result<Plan, c_int>>,
-    /// Accepts that fail whoever is there.
-    exhausted: VecDeque<c_int>,
+    /// Until then every accept fails, and how.
+    exhausted: (u64, c_int),
     clients: VecDeque<Plan>,
 }
 
@@ -237,6 +248,7 @@ counts! {
     short_reads: "short reads",
     short_writes: "short writes",
     urgent: "urgent bytes",
+    read_apart: "of them read apart",
     descriptors: "descriptors sent along",
     fins: "ends",
     resets: "resets",
@@ -427,7 +439,7 @@ impl Kernel {
     }
 
     pub(crate) fn open_listener(&mut self, clients: Vec<Plan>, script: Vec<Act>) -> c_int {
-        let (queue, exhausted) = (VecDeque::new(), VecDeque::new());
+        let (queue, exhausted) = (VecDeque::new(), (0, 0));
         let listener = Listener { queue, exhausted, clients: clients.into() };
         let fd = self.open(Kind::Listener(listener), script);
         self.note("listener", fd, 0);

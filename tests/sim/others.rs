@@ -1,6 +1,6 @@
 //! Everybody else: peers that do what their scripts say, the clock, other threads, and events for nothing.
 
-use super::{Act, FIRST_FD, Item, Kernel, Kind, MessageKind, Phase};
+use super::{Act, FIRST_FD, Item, Kernel, Kind, MessageKind, Phase, Sort};
 use libc::{ECONNREFUSED, ECONNRESET, EMFILE, ENFILE};
 use libc::{EPOLLIN, EPOLLOUT};
 use std::ffi::c_int;
@@ -36,7 +36,7 @@ impl Kernel {
                 able.push((fd, true));
             }
             let kind = self.file(fd).map(|file| &file.kind);
-            if matches!(kind, Some(Kind::Stream(stream)) if stream.unsent > 0) {
+            if matches!(kind, Some(Kind::Stream(stream)) if stream.unsent > 0 && !stream.reset) {
                 able.push((fd, false));
             }
         }
@@ -99,7 +99,9 @@ impl Kernel {
             Act::AwaitBytes(n) => stream.written - stream.unsent >= *n,
             Act::AwaitEnd => stream.shut,
             // One at a time: the mark of a second one would make the first one part of the stream, tcp(7).
-            Act::Urgent => !stream.queue.contains(&Item::Urgent),
+            Act::Urgent => {
+                !stream.queue.iter().any(|item| matches!(item, Item::Urgent | Item::Mark))
+            }
             _ => true,
         }
     }
@@ -111,6 +113,7 @@ impl Kernel {
         }
         let Some(file) = self.file(fd) else { return };
         let Some(act) = file.script.pop_front() else { return };
+        let until = self.now_ns + self.random.below(200_000_000) as u64;
         let mut counts = mem::take(&mut self.counts);
         let file = self.file(fd).unwrap();
         let (mut value, mut arrived) = (0, true);
@@ -134,8 +137,12 @@ impl Kernel {
             }
             (Kind::Stream(stream), Act::Reset) => {
                 counts.resets += 1;
-                (stream.fin, stream.reset, stream.unsent) = (true, true, 0);
-                file.error = ECONNRESET;
+                (stream.fin, stream.reset) = (true, true);
+                // A pipe that nobody will read stays full.
+                if stream.plan.sort != Sort::Pipe {
+                    stream.unsent = 0;
+                    file.error = ECONNRESET;
+                }
             }
             (Kind::Stream(stream), Act::Connected) => {
                 (stream.phase, stream.refused) = (Phase::Connected, true);
@@ -166,7 +173,7 @@ impl Kernel {
                 listener.queue.push_back(Ok(plan));
             }
             (Kind::Listener(listener), Act::AcceptError(error @ (EMFILE | ENFILE))) => {
-                listener.exhausted.push_back(error);
+                listener.exhausted = (until, error);
                 (value, arrived) = (error.into(), false);
             }
             (Kind::Listener(listener), Act::AcceptError(error)) => {

@@ -1,13 +1,16 @@
 //! The programs that run over the simulated kernel: tasks that read, write, copy, accept, connect, give up and try again, in
 //! every way that the API has. Each knows what it must have seen when it ends.
 
-use crate::kernel::{self, Act, FIRST_FD, MessageKind, Plan, pattern};
+use crate::kernel::{self, Act, FIRST_FD, MessageKind, Plan, Sort, pattern};
 use crate::outside;
 use crate::random::Random;
 use futures_io::{AsyncRead, AsyncWrite};
+use socket2::SockRef;
+use std::cell::Cell;
 use std::ffi::c_int;
 use std::future::{Future, poll_fn};
-use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::pin::{Pin, pin};
@@ -50,9 +53,9 @@ fn own(fd: c_int) -> OwnedFd {
 
 fn open(plan: &Plan) -> io::Result<Socket> {
     let fd = own(kernel::with(|k| k.open_stream(plan.clone())));
-    Ok(match plan.is_tcp {
-        true => Socket::Tcp(fd.try_into()?),
-        false => Socket::Unix(fd.try_into()?),
+    Ok(match plan.sort {
+        Sort::Tcp => Socket::Tcp(fd.try_into()?),
+        _ => Socket::Unix(fd.try_into()?),
     })
 }
 
@@ -173,6 +176,15 @@ impl Socket {
         })
     }
 
+    /// Takes an urgent byte out of its turn, if there is one.
+    fn read_urgent(&self) {
+        if let Socket::Tcp(it) = self {
+            let _ = it.try_io(Interest::PRIORITY, |socket| {
+                SockRef::from(socket).recv_out_of_band(&mut [MaybeUninit::uninit()])
+            });
+        }
+    }
+
     async fn shut(&self) -> io::Result<()> {
         either!(self, it => poll_fn(|cx| Pin::new(&mut &*it).poll_close(cx)).await)
     }
@@ -194,6 +206,9 @@ async fn read_all(
     let mut at = 0;
     loop {
         let size = [1, 7, 16, 48][random.below(4)];
+        if random.one_in(4) {
+            socket.read_urgent();
+        }
         let result = match random.below(12) {
             // In pieces of one byte, through a future that keeps on.
             0 => either!(socket, it => it.read_exact(&mut buf[..1]).await).map(|()| 1),
@@ -310,9 +325,9 @@ async fn copy(
     end(&to, &plans[1]).await
 }
 
-/// Two tasks wait for the same socket, and share what comes.
-async fn shared(socket: Rc<Socket>, plan: Rc<Plan>) -> Outcome {
-    let readers = (0..2).map(|_| {
+/// Several tasks wait for the same socket, and share what comes.
+async fn shared(socket: Rc<Socket>, plan: Rc<Plan>, tasks: usize) -> Outcome {
+    let readers = (0..tasks).map(|_| {
         let socket = socket.clone();
         spawn(async move {
             let (mut buf, mut all) = ([0; 16], 0);
@@ -335,6 +350,56 @@ async fn shared(socket: Rc<Socket>, plan: Rc<Plan>) -> Outcome {
         all += reader.await.map_err(|error| error.to_string())??;
     }
     ensure!(all == plan.bytes_in(), "{all} bytes of {} have come", plan.bytes_in());
+    Ok(())
+}
+
+/// Several tasks wait until there is room in the same socket, and share what has to go.
+async fn shared_writing(socket: Rc<Socket>, plan: Rc<Plan>, total: u64, tasks: usize) -> Outcome {
+    let at = Rc::new(Cell::new(0));
+    let writers = (0..tasks).map(|_| {
+        let (socket, plan, at) = (socket.clone(), plan.clone(), at.clone());
+        spawn(async move {
+            while at.get() < total {
+                either!(&*socket, it => {
+                    it.writable().await.map_err(|error| error.to_string())?;
+                    let bytes: Vec<u8> = (at.get()..total.min(at.get() + 16))
+                        .map(|at| pattern(plan.flow_out, at))
+                        .collect();
+                    match it.try_write(&bytes) {
+                        Ok(n) => at.set(at.get() + n as u64),
+                        result if is_block(&result) => {}
+                        Err(error) => return Err(error.to_string()),
+                    }
+                })
+            }
+            Ok(())
+        })
+    });
+    let writers: Vec<JoinHandle<Outcome>> = writers.collect();
+    for writer in writers {
+        writer.await.map_err(|error| error.to_string())??;
+    }
+    Ok(())
+}
+
+/// Writes to a pipe until all is written, or nobody reads any more.
+async fn pipe_writer(fd: OwnedFd, plan: Plan, total: u64, mut random: Random) -> Outcome {
+    let file = AsyncFd::with_interest(std::fs::File::from(fd), Interest::WRITABLE);
+    let mut file = file.map_err(|error| error.to_string())?;
+    let mut at = 0;
+    while at < total {
+        let size = (1 + random.below(40) as u64).min(total - at);
+        let bytes: Vec<u8> = (at..at + size).map(|at| pattern(plan.flow_out, at)).collect();
+        let result = match random.below(2) {
+            0 => poll_fn(|cx| Pin::new(&mut file).poll_write(cx, &bytes)).await,
+            _ => file.async_io(Interest::WRITABLE, |mut file| file.write(&bytes)).await,
+        };
+        match result {
+            Ok(n) => at += n as u64,
+            Err(error) if plan.is_reset() && error.kind() == ErrorKind::BrokenPipe => break,
+            Err(error) => return Err(format!("a write: {error}")),
+        }
+    }
     Ok(())
 }
 
@@ -476,14 +541,14 @@ async fn leave_a_ghost(mut random: Random) -> Outcome {
 // ---- the cast of a schedule -----------------------------------------------------------------------
 
 /// Acts that send `segments` pieces, with what may be between them.
-fn pieces(random: &mut Random, is_tcp: bool, between: &[Act]) -> Vec<Act> {
+fn pieces(random: &mut Random, sort: Sort, between: &[Act]) -> Vec<Act> {
     let mut script = Vec::new();
     for _ in 0..random.below(5) {
         script.push(Act::Send(
             [1, 6, 7, 8, 15, 16, 17, 1 + random.below(60) as u32][random.below(8)],
         ));
         if random.one_in(4) {
-            script.push(if is_tcp { Act::Urgent } else { Act::Descriptor });
+            script.push(if sort == Sort::Tcp { Act::Urgent } else { Act::Descriptor });
         } else if random.one_in(2) {
             script.extend(between);
         }
@@ -492,10 +557,10 @@ fn pieces(random: &mut Random, is_tcp: bool, between: &[Act]) -> Vec<Act> {
 }
 
 fn plain(random: &mut Random, flow: u32) -> Plan {
-    let is_tcp = !random.one_in(3);
-    let script = pieces(random, is_tcp, &[Act::AwaitRead]);
+    let sort = if random.one_in(3) { Sort::Unix } else { Sort::Tcp };
+    let script = pieces(random, sort, &[Act::AwaitRead]);
     let room = 8 + random.below(80) as u64;
-    Plan { is_tcp, script, flow_in: flow, flow_out: flow, room, excused: false }
+    Plan { sort, script, flow_in: flow, flow_out: flow, room, excused: false }
 }
 
 fn finish(random: &mut Random, plan: &mut Plan, may_reset: bool) {
@@ -504,11 +569,11 @@ fn finish(random: &mut Random, plan: &mut Plan, may_reset: bool) {
 }
 
 /// What is echoed: the peer waits for answers in between, and before its end.
-fn echoed(random: &mut Random, is_tcp: bool, flow: u32) -> Plan {
-    let mut plan = Plan { is_tcp, ..plain(random, flow) };
+fn echoed(random: &mut Random, sort: Sort, flow: u32) -> Plan {
+    let mut plan = Plan { sort, ..plain(random, flow) };
     plan.script.clear();
     let mut sent = 0;
-    for act in pieces(random, is_tcp, &[Act::AwaitRead]) {
+    for act in pieces(random, sort, &[Act::AwaitRead]) {
         if let Act::Send(n) = act {
             sent += u64::from(n);
         }
@@ -526,19 +591,28 @@ fn echoed(random: &mut Random, is_tcp: bool, flow: u32) -> Plan {
 pub(crate) fn start(n: u32, random: &mut Random) -> Result<JoinHandle<Outcome>, String> {
     let kind = random.below(16);
     let mut own_random = Random::new(random.any());
-    let is_tcp = !random.one_in(3);
     let fail = |error: io::Error| error.to_string();
     Ok(match kind {
         0..=2 => {
-            let plan = echoed(random, is_tcp, n);
-            let socket = open(&plan).map_err(fail)?;
-            let elsewhere = random.one_in(8);
+            let sort = if random.one_in(3) { Sort::Unix } else { Sort::Tcp };
+            let plan = echoed(random, sort, n);
+            let (mut socket, elsewhere) = (open(&plan).map_err(fail)?, random.one_in(8));
+            // Again and again, so that numbers of descriptors and places are used by one after the other.
+            let mut rounds = random.below(4);
             spawn(async move {
-                let result = echo(&socket, &plan, own_random).await;
-                if elsewhere {
-                    outside::drop_there(socket);
+                loop {
+                    echo(&socket, &plan, Random::new(own_random.any())).await?;
+                    if elsewhere {
+                        outside::drop_there(socket);
+                    } else {
+                        drop(socket);
+                    }
+                    if rounds == 0 {
+                        return Ok(());
+                    }
+                    rounds -= 1;
+                    socket = open(&plan).map_err(|error| error.to_string())?;
                 }
-                result
             })
         }
         3..=5 => {
@@ -582,11 +656,15 @@ pub(crate) fn start(n: u32, random: &mut Random) -> Result<JoinHandle<Outcome>, 
             let mut plan = Plan { excused: true, ..plain(random, n) };
             finish(random, &mut plan, false);
             let (socket, plan) = (Rc::new(open(&plan).map_err(fail)?), Rc::new(plan));
-            spawn(shared(socket, plan))
+            match own_random.below(3) {
+                0 => spawn(shared_writing(socket, plan, own_random.below(200) as u64, 2)),
+                _ => spawn(shared(socket, plan, 2 + own_random.below(3))),
+            }
         }
         10 | 11 => {
             let clients = 1 + random.below(3) as u32;
-            let plans: Vec<Plan> = (0..clients).map(|c| echoed(random, true, n + 10 * c)).collect();
+            let plans: Vec<Plan> =
+                (0..clients).map(|c| echoed(random, Sort::Tcp, n + 10 * c)).collect();
             let mut script = Vec::new();
             for _ in &plans {
                 let errors = [libc::ECONNABORTED, libc::EMFILE, libc::EPROTO, libc::ENFILE];
@@ -599,7 +677,7 @@ pub(crate) fn start(n: u32, random: &mut Random) -> Result<JoinHandle<Outcome>, 
             spawn(accept(fd, plans, own_random))
         }
         12 => {
-            let mut plan = Plan { is_tcp: true, ..plain(random, n) };
+            let mut plan = Plan { sort: Sort::Tcp, ..plain(random, n) };
             plan.script.retain(|act| !matches!(act, Act::Descriptor));
             let refused = random.one_in(4);
             plan.script.insert(0, if refused { Act::Unreachable } else { Act::Connected });
@@ -620,6 +698,17 @@ pub(crate) fn start(n: u32, random: &mut Random) -> Result<JoinHandle<Outcome>, 
             }
             let fd = own(kernel::with(|k| k.open_messages(MessageKind::Udp, script)));
             spawn(datagrams(fd, lengths, errors))
+        }
+        14 if random.one_in(3) => {
+            let mut plan = Plan { sort: Sort::Pipe, ..plain(random, n) };
+            let total = 1 + random.below(200) as u64;
+            plan.script.clear();
+            if random.one_in(2) {
+                plan.script
+                    .extend([Act::AwaitBytes(random.below(total as usize) as u64), Act::Reset]);
+            }
+            let fd = own(kernel::with(|k| k.open_stream(plan.clone())));
+            spawn(pipe_writer(fd, plan, total, own_random))
         }
         14 => {
             let ends = random.one_in(2);

@@ -1,6 +1,6 @@
 //! What is so of a descriptor, when that is told, and what a wait brings: epoll(7).
 
-use super::{File, Item, Kernel, Kind, MOST_CALLS, MessageKind, Phase, Registration};
+use super::{File, Item, Kernel, Kind, MOST_CALLS, MessageKind, Phase, Registration, Sort};
 use libc::{EBADF, EEXIST, EINTR, ENOENT, EPOLL_CTL_ADD, EPOLL_CTL_DEL};
 use libc::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP};
 use std::ffi::c_int;
@@ -43,6 +43,10 @@ impl File {
                     | error
             }
             Kind::Stream(stream) => {
+                if stream.plan.sort == Sort::Pipe {
+                    let room = stream.unsent < stream.plan.room;
+                    return if_so(EPOLLOUT, room) | if_so(EPOLLERR, stream.reset);
+                }
                 let urgent = if_so(EPOLLPRI, stream.queue.contains(&Item::Urgent));
                 if stream.reset {
                     return EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP | urgent | error;

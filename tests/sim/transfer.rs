@@ -1,6 +1,7 @@
 //! What the calls on one descriptor do.
 
-use super::{Act, FIRST_FD, Item, Kernel, Kind, MOST_CALLS, MessageKind, Phase, Stream, pattern};
+use super::pattern;
+use super::{Act, FIRST_FD, Item, Kernel, Kind, MOST_CALLS, MessageKind, Phase, Sort, Stream};
 use libc::{EAGAIN, EBADF, ECONNREFUSED, EINPROGRESS, EINTR, EINVAL, ENOTCONN, EPIPE};
 use std::ffi::c_int;
 use std::mem;
@@ -68,7 +69,7 @@ impl Kernel {
             Kind::Stream(stream) if stream.phase != Phase::Connected => Err(errno(ENOTCONN)),
             Kind::Stream(stream) => {
                 // TCP gives all that it has, unless an event comes for the rest.
-                let cut = if stream.plan.is_tcp && !generous { usize::MAX } else { cut };
+                let cut = if stream.plan.sort == Sort::Tcp && !generous { usize::MAX } else { cut };
                 match stream.take(to, room.min(cut), peek) {
                     0 if file.error != 0 => Err(errno(mem::take(&mut file.error))),
                     0 if !stream.fin && room > 0 => Err(errno(EAGAIN)),
@@ -92,7 +93,7 @@ impl Kernel {
             },
             _ => Err(errno(EINVAL)),
         };
-        let is_cut = matches!(&file.kind, Kind::Stream(stream) if stream.plan.is_tcp)
+        let is_cut = matches!(&file.kind, Kind::Stream(stream) if stream.plan.sort == Sort::Tcp)
             && file.now_readable()
             && matches!(result, Ok(n) if n == cut && n < room);
         match result {
@@ -115,7 +116,8 @@ impl Kernel {
         if let Err(error) = self.begin("write", fd, true) {
             return error;
         }
-        if flags & libc::MSG_NOSIGNAL == 0 {
+        let is_pipe = self.is_pipe(fd);
+        if flags & libc::MSG_NOSIGNAL == 0 && !is_pipe {
             self.fail(format!("write({}) may raise SIGPIPE", fd - FIRST_FD));
         }
         let cut = if self.mood.cuts { 1 + self.random.below(12) as u64 } else { u64::MAX };
@@ -153,10 +155,32 @@ impl Kernel {
         self.end("write", fd, n as i64)
     }
 
+    fn is_pipe(&mut self, fd: c_int) -> bool {
+        let kind = self.file(fd).map(|file| &file.kind);
+        matches!(kind, Some(Kind::Stream(stream)) if stream.plan.sort == Sort::Pipe)
+    }
+
+    /// `MSG_OOB`: the urgent byte, and its mark stays; `EINVAL` when there is none.
+    pub(crate) fn read_urgent(&mut self, fd: c_int) -> i64 {
+        if let Err(error) = self.begin("read_urgent", fd, true) {
+            return error;
+        }
+        let Kind::Stream(stream) = &mut self.file(fd).unwrap().kind else { return errno(EINVAL) };
+        let urgent = stream.queue.iter_mut().find(|item| **item == Item::Urgent);
+        let result = if urgent.is_some() { 1 } else { errno(EINVAL) };
+        urgent.into_iter().for_each(|item| *item = Item::Mark);
+        self.counts.read_apart += u64::from(result == 1);
+        self.end("read_urgent", fd, result)
+    }
+
     pub(crate) fn eventfd(&mut self, value: u32, flags: c_int) -> i64 {
         let fd = self.open(Kind::EventFd(value.into()), Vec::new());
         self.file(fd).unwrap().non_blocking = flags & libc::EFD_NONBLOCK != 0;
         i64::from(fd)
+    }
+
+    pub(crate) fn is_eventfd(&mut self, fd: c_int) -> bool {
+        self.file(fd).is_some_and(|file| matches!(file.kind, Kind::EventFd(_)))
     }
 
     pub(crate) fn signal(&mut self, fd: c_int) -> i64 {
@@ -212,10 +236,12 @@ impl Kernel {
         if let Err(error) = self.begin("accept", fd, true) {
             return error;
         }
+        let now_ns = self.now_ns;
         let Kind::Listener(listener) = &mut self.file(fd).unwrap().kind else {
             return errno(EINVAL);
         };
-        if let Some(error) = listener.exhausted.pop_front() {
+        let (until, error) = listener.exhausted;
+        if now_ns < until {
             self.counts.accept_errors += 1;
             return self.end("accept", fd, errno(error));
         }
