@@ -20,6 +20,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 use waken::io::{AsyncFd, Interest};
 use waken::net::{AsyncUdpSocket, AsyncUnixStream};
+use waken::task::{Wait, WaitOn};
 use waken::time::{sleep, timeout};
 use waken::{AsyncTcpListener, AsyncTcpStream, JoinHandle, spawn};
 
@@ -78,14 +79,24 @@ async fn foreign<F: Future>(future: F) -> F::Output {
     .await
 }
 
-/// Polls `future` once, and gives it up if it waits.
+/// Polls `future` once, and gives it up if it waits. Then nobody keeps the waker of this task: it waits for nothing.
 async fn once<F: Future>(future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
+    let output = {
+        let mut future = pin!(future);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+    };
+    let this = waken::task::id();
+    for task in waken::runtime::tasks().into_iter().filter(|task| task.id == this) {
+        let kept = |wait: &Wait| matches!(wait.on, WaitOn::Readable(_) | WaitOn::Writable(_));
+        if let Some(wait) = task.waits_for.iter().find(|wait| kept(wait)) {
+            kernel::with(|k| k.fail(format!("given up, and still waiting: {wait:?}")));
+        }
+    }
+    output
 }
 
 fn is_block<R>(result: &io::Result<R>) -> bool {
@@ -177,11 +188,18 @@ impl Socket {
     }
 
     /// Takes an urgent byte out of its turn, if there is one.
-    fn read_urgent(&self) {
-        if let Socket::Tcp(it) = self {
+    async fn read_urgent(&self, random: &mut Random) {
+        let Socket::Tcp(it) = self else { return };
+        let mut byte = [MaybeUninit::uninit()];
+        if random.one_in(2) {
             let _ = it.try_io(Interest::PRIORITY, |socket| {
-                SockRef::from(socket).recv_out_of_band(&mut [MaybeUninit::uninit()])
+                SockRef::from(socket).recv_out_of_band(&mut byte)
             });
+        } else if let Some(Ok(ready)) = once(it.ready(Interest::PRIORITY)).await {
+            // Told of it, one may also take it behind the runtime's back.
+            if ready.is_priority() {
+                let _ = SockRef::from(it).recv_out_of_band(&mut byte);
+            }
         }
     }
 
@@ -207,7 +225,7 @@ async fn read_all(
     loop {
         let size = [1, 7, 16, 48][random.below(4)];
         if random.one_in(4) {
-            socket.read_urgent();
+            socket.read_urgent(&mut random).await;
         }
         let result = match random.below(12) {
             // In pieces of one byte, through a future that keeps on.

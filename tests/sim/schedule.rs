@@ -49,7 +49,7 @@ fn programs() -> Outcome {
         .map_err(|error| format!("no runtime: {error}"))?;
     let guard = runtime.enter();
     let mut tasks = Vec::new();
-    for n in 0..1 + random.below(4) as u32 {
+    for n in 0..1 + random.below(6) as u32 {
         tasks.push(programs::start(100 + n, &mut random)?);
     }
     drop(guard);
