@@ -13,6 +13,8 @@
 
 #[path = "sim/calls.rs"]
 mod calls;
+#[path = "sim/facts.rs"]
+mod facts;
 #[path = "sim/kernel.rs"]
 mod kernel;
 #[path = "sim/outside.rs"]
@@ -118,7 +120,7 @@ fn show(seed: u64, report: &Report) {
     println!("{:?}\n{:?}", report.verdict, report.counts);
 }
 
-/// E01-E14, E17, E18, E24, F01-F03, L01-L04, K01, K03, S01, S04, S07, S10, S11, W01-W04, W10, W14; k1-k7, k9, k10, k12,
+/// E01-E15, E17, E18, E24, F01-F03, L01-L04, K01, K03, S01, S04, S07, S10, S11, W01-W04, W10, W14, Q03; k1-k7, k9, k10, k12,
 /// k14-k20, k22: whatever the order of things.
 #[test]
 fn in_no_schedule_is_a_byte_lost_or_does_anybody_hang_or_spin() {

@@ -16,6 +16,7 @@ fn next(place: &AtomicPtr<c_void>, name: &CStr) -> *mut c_void {
     if found.is_null() {
         // SAFETY: the name ends in 0.
         found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+        assert!(!found.is_null(), "libc has no {name:?}, or is not a shared library");
         place.store(found, Relaxed);
     }
     found

@@ -107,7 +107,7 @@ impl Kernel {
     }
 
     /// The next act of its script, if it can be done now.
-    pub(super) fn act(&mut self, fd: c_int) {
+    pub(crate) fn act(&mut self, fd: c_int) {
         if !self.can_act(fd) {
             return;
         }
