@@ -164,10 +164,12 @@ impl EventFd {
         self.0.as_fd()
     }
 
-    /// Never blocks, since it is non-blocking, and never fails: there is room for 2^64 - 2 signals.
+    /// Never blocks, since it is non-blocking, and never fails: there is room for 2^64 - 2 signals. Linux does not
+    /// interrupt it either, but what stands between us and Linux may, and whoever waits would wait for ever.
     pub(crate) fn signal(&self) {
         let (fd, value) = (self.0.as_raw_fd(), 1u64);
-        let _written = syscall!(write(fd, (&raw const value).cast(), size_of::<u64>()));
+        let write = || syscall!(write(fd, (&raw const value).cast(), size_of::<u64>()));
+        while write().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {}
     }
 }
 
