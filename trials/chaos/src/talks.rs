@@ -1,0 +1,485 @@
+//! How two ends may talk: each of them an echo, with everything that a stream can be asked to do. All bytes are compared.
+
+use crate::chance::Chance;
+use futures_lite::future::zip;
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use std::io::{ErrorKind, IoSlice, IoSliceMut};
+use std::net::Shutdown;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+use waken::io::{AsyncFd, Interest};
+use waken::net::{AsyncUdpSocket, AsyncUnixListener, AsyncUnixStream};
+use waken::time::{sleep, timeout};
+use waken::{AsyncTcpListener, AsyncTcpStream, spawn};
+
+type Talk = fn(usize, Chance) -> Pin<Box<dyn Future<Output = ()>>>;
+
+pub const ALL: &[(&str, Talk)] = &[
+    ("tcp", |bytes, chance| Box::pin(tcp(bytes, chance))),
+    ("halves", |bytes, chance| Box::pin(halves(bytes, chance))),
+    ("vectored", |bytes, chance| Box::pin(vectored(bytes, chance))),
+    ("impatient", |bytes, chance| Box::pin(impatient(bytes, chance))),
+    ("ready", |bytes, chance| Box::pin(ready(bytes, chance))),
+    ("unix", |bytes, chance| Box::pin(unix(bytes, chance))),
+    ("pipe", |bytes, chance| Box::pin(pipe(bytes, chance))),
+    ("udp", |bytes, chance| Box::pin(udp(bytes, chance))),
+    ("churn", |bytes, chance| Box::pin(churn(bytes, chance))),
+];
+
+static OPERATIONS: AtomicUsize = AtomicUsize::new(0);
+static BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// One call of the API has come to its end.
+fn operation() {
+    OPERATIONS.fetch_add(1, Relaxed);
+}
+
+pub fn operations() -> usize {
+    OPERATIONS.load(Relaxed)
+}
+
+/// How many have come back.
+pub fn bytes() -> usize {
+    BYTES.load(Relaxed)
+}
+
+/// The bytes that are sent, one after the other: no two places in 64 KiB look alike.
+#[derive(Clone)]
+struct Text(u64);
+
+impl Text {
+    fn new(chance: &mut Chance) -> Text {
+        Text(chance.below(u64::MAX))
+    }
+
+    fn next(&mut self) -> u8 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 56) as u8
+    }
+
+    fn fill(&mut self, buf: &mut [u8]) {
+        buf.fill_with(|| self.next());
+    }
+
+    #[track_caller]
+    fn check(&mut self, buf: &[u8]) {
+        let whole = buf.iter().all(|byte| *byte == self.next());
+        assert!(whole, "other bytes have come back, after {}", bytes());
+        BYTES.fetch_add(buf.len(), Relaxed);
+    }
+}
+
+fn buffer(chance: &mut Chance) -> Vec<u8> {
+    vec![0; 4096 << chance.below(4)]
+}
+
+async fn tcp_pair() -> (AsyncTcpStream, AsyncTcpStream) {
+    let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (ours, theirs) = zip(AsyncTcpStream::connect(addr), listener.accept()).await;
+    operation();
+    operation();
+    (at_once(ours.unwrap()), at_once(theirs.unwrap().0))
+}
+
+/// What is cut into pieces would wait for the acknowledgement of each (Nagle).
+fn at_once(stream: AsyncTcpStream) -> AsyncTcpStream {
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+async fn echo(stream: AsyncTcpStream, mut buf: Vec<u8>) {
+    loop {
+        let n = stream.read(&mut buf).await.unwrap();
+        operation();
+        if n == 0 {
+            return stream.shutdown(Shutdown::Write).unwrap();
+        }
+        stream.write_all(&buf[..n]).await.unwrap();
+        operation();
+    }
+}
+
+async fn send(stream: &AsyncTcpStream, mut bytes: usize, mut text: Text, mut buf: Vec<u8>) {
+    while bytes > 0 {
+        let part = buf.len().min(bytes);
+        text.fill(&mut buf[..part]);
+        stream.write_all(&buf[..part]).await.unwrap();
+        operation();
+        bytes -= part;
+    }
+    stream.shutdown(Shutdown::Write).unwrap();
+}
+
+/// The inherent operations, by two futures of one task.
+async fn tcp(bytes: usize, mut chance: Chance) {
+    let (ours, theirs) = tcp_pair().await;
+    let server = spawn(echo(theirs, buffer(&mut chance)));
+    let mut text = Text::new(&mut chance);
+    let mut back = buffer(&mut chance);
+    let sends = send(&ours, bytes, text.clone(), buffer(&mut chance));
+    let receives = async {
+        let mut left = bytes;
+        while left > 0 {
+            // Both ways to read.
+            let n = match chance.below(2) {
+                0 => ours.read(&mut back).await.unwrap(),
+                _ => {
+                    let n = left.min(1 + chance.below(100) as usize);
+                    ours.read_exact(&mut back[..n]).await.map(|()| n).unwrap()
+                }
+            };
+            operation();
+            text.check(&back[..n]);
+            left -= n;
+        }
+        assert_eq!(ours.read(&mut back).await.unwrap(), 0);
+    };
+    zip(sends, receives).await;
+    server.await.unwrap();
+}
+
+/// The two halves in two tasks, through the traits of futures-io.
+async fn halves(bytes: usize, mut chance: Chance) {
+    let (ours, theirs) = tcp_pair().await;
+    let server = spawn(echo(theirs, buffer(&mut chance)));
+    let mut text = Text::new(&mut chance);
+    let (mut reads, mut writes) = ours.into_split();
+    let (mut copy, mut buf, mut back) = (text.clone(), buffer(&mut chance), buffer(&mut chance));
+    let sender = spawn(async move {
+        let mut left = bytes;
+        while left > 0 {
+            let part = buf.len().min(left);
+            copy.fill(&mut buf[..part]);
+            writes.write_all(&buf[..part]).await.unwrap();
+            operation();
+            left -= part;
+        }
+        writes.close().await.unwrap();
+    });
+    let mut left = bytes;
+    while left > 0 {
+        let n = reads.read(&mut back).await.unwrap();
+        operation();
+        assert_ne!(n, 0, "the end came too early");
+        text.check(&back[..n]);
+        left -= n;
+    }
+    assert_eq!(reads.read(&mut back).await.unwrap(), 0);
+    sender.await.unwrap();
+    server.await.unwrap();
+}
+
+/// Several buffers a call, on both sides.
+async fn vectored(bytes: usize, mut chance: Chance) {
+    let (ours, theirs) = tcp_pair().await;
+    let mut parts = [(); 3].map(|()| vec![0; 1 + chance.below(8000) as usize]);
+    let server = spawn(async move {
+        loop {
+            let lengths = [parts[0].len(), parts[1].len()];
+            let mut bufs: Vec<_> = parts.iter_mut().map(|it| IoSliceMut::new(it)).collect();
+            let n = theirs.read_vectored(&mut bufs).await.unwrap();
+            operation();
+            if n == 0 {
+                return theirs.shutdown(Shutdown::Write).unwrap();
+            }
+            let (one, two) = (n.min(lengths[0]), n.saturating_sub(lengths[0]).min(lengths[1]));
+            let filled = [&parts[0][..one], &parts[1][..two], &parts[2][..n - one - two]];
+            write_all_vectored(&theirs, &mut filled.map(IoSlice::new)).await;
+        }
+    });
+    let mut text = Text::new(&mut chance);
+    let (mut copy, mut buf, mut back) = (text.clone(), buffer(&mut chance), buffer(&mut chance));
+    let sends = async {
+        let mut left = bytes;
+        while left > 0 {
+            let part = buf.len().min(left);
+            copy.fill(&mut buf[..part]);
+            let (one, two) = buf[..part].split_at(part / 3);
+            write_all_vectored(&ours, &mut [one, &[], two].map(IoSlice::new)).await;
+            left -= part;
+        }
+        ours.shutdown(Shutdown::Write).unwrap();
+    };
+    let receives = async {
+        loop {
+            match ours.read(&mut back).await.unwrap() {
+                0 => break,
+                n => text.check(&back[..n]),
+            }
+            operation();
+        }
+    };
+    let before = self::bytes();
+    zip(sends, receives).await;
+    assert!(self::bytes() - before >= bytes);
+    server.await.unwrap();
+}
+
+async fn write_all_vectored(stream: &AsyncTcpStream, mut bufs: &mut [IoSlice<'_>]) {
+    while bufs.iter().any(|buf| !buf.is_empty()) {
+        let n = stream.write_vectored(bufs).await.unwrap();
+        operation();
+        IoSlice::advance_slices(&mut bufs, n);
+    }
+}
+
+/// Reads that are given up again and again, after no time at all or a little, and writes likewise.
+async fn impatient(bytes: usize, mut chance: Chance) {
+    let (ours, theirs) = tcp_pair().await;
+    let server = spawn(echo(theirs, buffer(&mut chance)));
+    let mut text = Text::new(&mut chance);
+    let (mut copy, mut buf, mut back) = (text.clone(), buffer(&mut chance), buffer(&mut chance));
+    let mut chances = chance.fork();
+    let patience = |chance: &mut Chance| Duration::from_micros(chance.below(3) * 100);
+    let sends = async {
+        let mut left = bytes;
+        while left > 0 {
+            let part = buf.len().min(left);
+            copy.fill(&mut buf[..part]);
+            let mut rest = &buf[..part];
+            while !rest.is_empty() {
+                operation();
+                let length = Duration::from_micros(chances.below(3) * 100);
+                if let Ok(written) = timeout(length, ours.write(rest)).await {
+                    rest = &rest[written.unwrap()..];
+                }
+            }
+            left -= part;
+        }
+        ours.shutdown(Shutdown::Write).unwrap();
+    };
+    let receives = async {
+        let mut left = bytes;
+        while left > 0 {
+            operation();
+            if let Ok(read) = timeout(patience(&mut chance), ours.read(&mut back)).await {
+                let n = read.unwrap();
+                text.check(&back[..n]);
+                left -= n;
+            }
+        }
+    };
+    zip(sends, receives).await;
+    server.await.unwrap();
+}
+
+/// Waits for readiness and then tries; looks before it takes; brings calls of its own.
+async fn ready(bytes: usize, mut chance: Chance) {
+    let (ours, theirs) = tcp_pair().await;
+    let server = spawn(echo(theirs, buffer(&mut chance)));
+    let mut text = Text::new(&mut chance);
+    let (mut copy, mut buf, mut back) = (text.clone(), buffer(&mut chance), buffer(&mut chance));
+    let sends = async {
+        let mut left = bytes;
+        while left > 0 {
+            let part = buf.len().min(left);
+            copy.fill(&mut buf[..part]);
+            let mut rest = &buf[..part];
+            while !rest.is_empty() {
+                operation();
+                ours.writable().await.unwrap();
+                match ours.try_write(rest) {
+                    Ok(n) => rest = &rest[n..],
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                }
+            }
+            left -= part;
+        }
+        ours.shutdown(Shutdown::Write).unwrap();
+    };
+    let receives = async {
+        let mut left = bytes;
+        while left > 0 {
+            operation();
+            let read = match chance.below(3) {
+                0 => {
+                    ours.readable().await.unwrap();
+                    ours.try_read(&mut back)
+                }
+                1 => {
+                    let n = ours.peek(&mut back).await.unwrap();
+                    ours.read_exact(&mut back[..n]).await.map(|()| n)
+                }
+                _ => {
+                    let read = |mut socket: &std::net::TcpStream| {
+                        std::io::Read::read(&mut socket, &mut back)
+                    };
+                    ours.async_io(Interest::READABLE, read).await
+                }
+            };
+            match read {
+                Ok(n) => {
+                    text.check(&back[..n]);
+                    left -= n;
+                }
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+        }
+    };
+    zip(sends, receives).await;
+    server.await.unwrap();
+}
+
+/// Unix streams, where a short read proves nothing.
+async fn unix(bytes: usize, mut chance: Chance) {
+    let name = format!("waken-chaos-{}-{}", std::process::id(), chance.below(u64::MAX));
+    let name = SocketAddr::from_abstract_name(name).unwrap();
+    let listener = AsyncUnixListener::bind_addr(&name).unwrap();
+    let (ours, theirs) = zip(AsyncUnixStream::connect_addr(&name), listener.accept()).await;
+    let (ours, mut theirs) = (ours.unwrap(), theirs.unwrap().0);
+    let mut buf = buffer(&mut chance);
+    let server = spawn(async move {
+        loop {
+            let n = AsyncReadExt::read(&mut theirs, &mut buf).await.unwrap();
+            operation();
+            if n == 0 {
+                return theirs.close().await.unwrap();
+            }
+            AsyncWriteExt::write_all(&mut theirs, &buf[..n]).await.unwrap();
+            operation();
+        }
+    });
+    let mut text = Text::new(&mut chance);
+    let (mut copy, mut buf, mut back) = (text.clone(), buffer(&mut chance), buffer(&mut chance));
+    let sends = async {
+        let mut left = bytes;
+        while left > 0 {
+            let part = buf.len().min(left);
+            copy.fill(&mut buf[..part]);
+            ours.write_all(&buf[..part]).await.unwrap();
+            operation();
+            left -= part;
+        }
+        ours.shutdown(Shutdown::Write).unwrap();
+    };
+    let receives = async {
+        let mut left = bytes;
+        while left > 0 {
+            let n = ours.read(&mut back).await.unwrap();
+            operation();
+            assert_ne!(n, 0, "the end came too early");
+            text.check(&back[..n]);
+            left -= n;
+        }
+        assert_eq!(ours.read(&mut back).await.unwrap(), 0);
+    };
+    zip(sends, receives).await;
+    server.await.unwrap();
+}
+
+/// A pipe, through `AsyncFd`: one way only.
+async fn pipe(bytes: usize, mut chance: Chance) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut reader = AsyncFd::with_interest(reader, Interest::READABLE).unwrap();
+    let mut writer = AsyncFd::new(writer).unwrap();
+    let mut text = Text::new(&mut chance);
+    let (mut copy, mut buf, mut back) = (text.clone(), buffer(&mut chance), buffer(&mut chance));
+    let sender = spawn(async move {
+        let mut left = bytes;
+        while left > 0 {
+            let part = buf.len().min(left);
+            copy.fill(&mut buf[..part]);
+            writer.write_all(&buf[..part]).await.unwrap();
+            operation();
+            left -= part;
+        }
+    });
+    loop {
+        let n = reader.read(&mut back).await.unwrap();
+        operation();
+        if n == 0 {
+            break;
+        }
+        text.check(&back[..n]);
+    }
+    sender.await.unwrap();
+}
+
+/// Messages: none is lost on the loopback while there is room, so one is on the way at a time.
+async fn udp(bytes: usize, mut chance: Chance) {
+    let server = AsyncUdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let addr = server.local_addr().unwrap();
+    let echo = spawn(async move {
+        let mut buf = vec![0; 4096];
+        loop {
+            let (n, from) = server.recv_from(&mut buf).await.unwrap();
+            operation();
+            server.send_to(&buf[..n], from).await.unwrap();
+            operation();
+        }
+    });
+    let client = AsyncUdpSocket::bind("127.0.0.1:0").await.unwrap();
+    client.connect(addr).await.unwrap();
+    let mut text = Text::new(&mut chance);
+    let (mut copy, mut buf, mut back) = (text.clone(), vec![0; 4096], vec![0; 4096]);
+    let mut left = bytes.min(200_000);
+    while left > 0 {
+        let part = left.min(1 + chance.below(1000) as usize);
+        copy.fill(&mut buf[..part]);
+        assert_eq!(client.send(&buf[..part]).await.unwrap(), part);
+        operation();
+        let n = client.recv(&mut back).await.unwrap();
+        operation();
+        assert_eq!(n, part);
+        text.check(&back[..n]);
+        left -= n;
+    }
+    echo.abort();
+    let _aborted = echo.await;
+}
+
+/// Short connections, so that descriptor numbers are used again and again; some are given up in the middle.
+async fn churn(bytes: usize, mut chance: Chance) {
+    let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let server = spawn(async move {
+        loop {
+            let stream = at_once(listener.accept().await.unwrap().0);
+            operation();
+            drop(spawn(async move {
+                let mut buf = [0; 512];
+                // A client that has given up is no error.
+                while let Ok(n @ 1..) = stream.read(&mut buf).await {
+                    operation();
+                    if stream.write_all(&buf[..n]).await.is_err() {
+                        break;
+                    }
+                }
+            }));
+        }
+    });
+    let mut left = bytes.min(60_000);
+    while left > 0 {
+        let part = left.min(1 + chance.below(400) as usize);
+        let mut text = Text::new(&mut chance);
+        let (mut sent, mut back) = (vec![0; part], vec![0; part]);
+        text.clone().fill(&mut sent);
+        let stream = at_once(AsyncTcpStream::connect(addr).await.unwrap());
+        operation();
+        let talk = async {
+            stream.write_all(&sent).await.unwrap();
+            operation();
+            stream.read_exact(&mut back).await.unwrap();
+        };
+        if chance.below(4) == 0 {
+            if timeout(Duration::from_micros(chance.below(200)), talk).await.is_err() {
+                left -= part.min(left);
+                continue;
+            }
+        } else {
+            talk.await;
+        }
+        operation();
+        text.check(&back);
+        left -= part;
+    }
+    // Those that are left see their end.
+    sleep(Duration::from_millis(1)).await;
+    server.abort();
+    let _aborted = server.await;
+}
