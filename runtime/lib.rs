@@ -84,7 +84,8 @@ pub mod io {
 }
 
 /// Calls that block, on a pool of threads: the crate `blocking`. Feature `blocking`. The pool grows to 500 threads, and with
-/// version 1.7 of the crate they stay, for the next call.
+/// version 1.7 of the crate they stay, for the next call. While it has none and the system lets it make none (`EAGAIN`), `unblock`
+/// asks again and again on the thread that calls it, and the runtime stands still.
 #[cfg(feature = "blocking")]
 pub mod blocking {
     pub use ::blocking::unblock;
