@@ -39,7 +39,7 @@
 
 static struct {
     long calls, moved, again, ended, cut, eintr, eagain, aborted, background, early, late, single, events, waits, empty, ghosts,
-        renumbered, adds;
+        renumbered, adds, undeleted;
 } count;
 
 /* ---- chance: xorshift, one for all threads, since the runtime has one --------------------------- */
@@ -300,6 +300,8 @@ int close(int fd) {
     if (is_on && fd >= 0 && fd < FIRST_GHOST && table[fd].epoll > 0) {
         if (!getsockopt(fd, SOL_SOCKET, SO_TYPE, &value, &length) && value == SOCK_STREAM && table[fd].events && happens(p_ghost))
             leave_ghost(fd);
+        /* Closed, and registered still: a duplicate would report for ever. */
+        if (table[fd].kind != NONE && table[fd].kind != OTHER) count.undeleted++;
         if (closed_count == 64) closed_count = 0;
         closed[closed_count++] = fd;
         memset(&table[fd], 0, sizeof table[fd]);
@@ -418,5 +420,6 @@ __attribute__((destructor)) static void end(void) {
 #define SAY(name) fprintf(file, #name "=%ld\n", count.name)
     SAY(calls); SAY(moved); SAY(again); SAY(ended); SAY(cut); SAY(eintr); SAY(eagain); SAY(aborted); SAY(background);
     SAY(early); SAY(late); SAY(single); SAY(events); SAY(waits); SAY(empty); SAY(ghosts); SAY(renumbered); SAY(adds);
+    SAY(undeleted);
     fclose(file);
 }
