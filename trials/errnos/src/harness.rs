@@ -35,7 +35,8 @@ pub fn begin() {
         libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
         libc::signal(libc::SIGALRM, hangs as *const () as usize);
         say("ready\n");
-        libc::sigwaitinfo(&raw const set, std::ptr::null_mut());
+        // To be attached to interrupts it.
+        while libc::sigwaitinfo(&raw const set, std::ptr::null_mut()) == -1 {}
         libc::alarm(PATIENCE_S);
     }
 }
