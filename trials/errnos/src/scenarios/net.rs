@@ -176,7 +176,7 @@ pub fn interrupted() {
             let mut tries = 0;
             let connect = async || {
                 tries += 1;
-                match timeout(Duration::from_millis(40), AsyncTcpStream::connect(addr)).await {
+                match timeout(Duration::from_millis(400), AsyncTcpStream::connect(addr)).await {
                     Err(_) if tries > 3 => Ok(None),
                     Err(elapsed) => Err(elapsed.into()),
                     Ok(connected) => connected.map(Some),
