@@ -365,3 +365,19 @@ fn five_thousand_runtimes_one_after_the_other_leave_nothing() {
         assert!(left <= 4096, "{left} bytes stay");
     });
 }
+
+/// D04, R05: a thread's room for those who stand aside has no destructor, so the last runtime has to empty it.
+#[test]
+fn a_thread_that_waited_to_write_leaves_nothing_when_its_runtime_has_ended() {
+    watched(10, || {
+        std::thread::spawn(|| {
+            block_on(async {}); // What a thread gets once, and keeps.
+            let before = live();
+            // Whoever connects waits until the socket can be written to.
+            block_on(async { drop(connected().await) });
+            assert_eq!(live() - before, 0, "bytes are kept");
+        })
+        .join()
+        .unwrap();
+    });
+}
