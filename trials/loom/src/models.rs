@@ -5,7 +5,7 @@ use crate::Model;
 use crate::home::{self, Parts};
 use crate::mailbox::Mailbox;
 use crate::number::Number;
-use crate::runtime::{Next, Remote, RemoteJoinHandle, Runtime};
+use crate::runtime::{Next, Remote, Runtime, Workers};
 use crate::sys::{CALLS, Caught, Epoll, Events, Handler};
 use crate::task::JoinError;
 use crate::tcp::addrs::Addresses;
@@ -48,6 +48,8 @@ models! {
         a_late_wake_harms_nobody
         a_signal_is_seen_after_the_last_time_it_came
         two_signals_are_both_seen
+        workers_meet_before_they_begin
+        a_worker_that_cannot_begin_ends_the_others
         a_name_is_looked_up_while_the_runtime_sleeps
         a_look_up_that_is_given_up_harms_nobody;
     Some(3) =>
@@ -551,11 +553,35 @@ fn a_late_wake_harms_nobody() {
         theirs.set(theirs.get() + 1);
         Poll::<()>::Pending
     }));
+    runtime.turn(Some(Duration::ZERO)).unwrap();
     thread.join().unwrap();
-    for _ in 0..2 {
-        runtime.turn(Some(Duration::ZERO)).unwrap();
-    }
+    runtime.turn(Some(Duration::ZERO)).unwrap();
     assert_eq!(polls.get(), 1);
+}
+
+// ---- workers ----------------------------------------------------------------------------------
+
+fn workers() -> Workers {
+    let two = std::num::NonZeroUsize::new(2).unwrap();
+    Workers::new(two).runtime(Runtime::builder().spin(Duration::ZERO))
+}
+
+fn workers_meet_before_they_begin() {
+    let outputs = workers().run(|worker| async move { worker }).unwrap();
+    assert_eq!(outputs, [0, 1]);
+}
+
+/// X02: whoever of the two it is, and whether the other one waits for it already.
+fn a_worker_that_cannot_begin_ends_the_others() {
+    CALLS.with(|calls| calls.until_refused.set(1));
+    let began = count();
+    let theirs = began.clone();
+    let error = workers().run(move |_| {
+        add(&theirs);
+        async {}
+    });
+    assert_eq!(error.unwrap_err().raw_os_error(), Some(libc::EMFILE));
+    assert_eq!(began.load(SeqCst), 0, "one began without the other");
 }
 
 // ---- signals ----------------------------------------------------------------------------------

@@ -46,6 +46,8 @@ pub(crate) struct Calls {
     last_fd: Cell<RawFd>,
     /// Whoever is told of an edge sees what was written before it.
     pub(crate) orders: Cell<bool>,
+    /// So many eventfds more, and the next one is refused; negative: never.
+    pub(crate) until_refused: Cell<i32>,
 }
 
 // Beside the model: loom runs all its threads on one of the kernel's.
@@ -56,6 +58,7 @@ std::real::thread_local! {
         open: RefCell::new(BTreeMap::new()),
         last_fd: Cell::new(0),
         orders: Cell::new(false),
+        until_refused: Cell::new(-1),
     } };
 }
 
@@ -66,6 +69,7 @@ impl Calls {
             calls.writes.set(0);
             calls.sleeps.set(0);
             calls.orders.set(false);
+            calls.until_refused.set(-1);
             calls.open.borrow_mut().clear();
         });
     }
@@ -121,6 +125,11 @@ pub(crate) struct EventFd {
 
 impl EventFd {
     pub(crate) fn new() -> io::Result<EventFd> {
+        let refused =
+            CALLS.with(|calls| calls.until_refused.replace(calls.until_refused.get() - 1));
+        if refused == 0 {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
         let (fd, event) = Event::open();
         Ok(EventFd { fd, event })
     }

@@ -104,23 +104,27 @@ pub mod sync {
 }
 
 pub mod thread {
-    // `Workers` is compiled with the rest, and run by no model.
-    pub use ::std::thread::{Result, ScopedJoinHandle, panicking, scope};
+    pub use ::std::thread::{Result, panicking};
     pub use loom::thread::{
         JoinHandle, LocalKey, Thread, ThreadId, current, park, spawn, yield_now,
     };
 
-    /// std's, but that `spawn` makes a thread of loom's.
-    pub struct Builder(::std::thread::Builder);
+    use std::cell::Cell;
+    use std::marker::PhantomData;
+    use std::mem::transmute;
+    use std::sync::{Arc, Mutex};
+
+    /// std's, but that it makes threads of loom's.
+    #[derive(Default)]
+    pub struct Builder(());
 
     impl Builder {
-        #[allow(clippy::new_without_default)]
         pub fn new() -> Builder {
-            Builder(::std::thread::Builder::new())
+            Builder(())
         }
 
-        pub fn name(self, name: String) -> Builder {
-            Builder(self.0.name(name))
+        pub fn name(self, _: String) -> Builder {
+            self
         }
 
         pub fn spawn<T: 'static>(
@@ -130,16 +134,52 @@ pub mod thread {
             Ok(spawn(body))
         }
 
-        pub fn spawn_scoped<'scope, 'env, F, T>(
+        pub fn spawn_scoped<'scope, F, T>(
             self,
-            scope: &'scope ::std::thread::Scope<'scope, 'env>,
+            scope: &'scope Scope<'scope, '_>,
             body: F,
         ) -> std::io::Result<ScopedJoinHandle<'scope, T>>
         where
             F: FnOnce() -> T + Send + 'scope,
             T: Send + 'scope,
         {
-            self.0.spawn_scoped(scope, body)
+            let result = Arc::new(Mutex::new(None));
+            let theirs = result.clone();
+            let body: Box<dyn FnOnce() + 'scope> =
+                Box::new(move || *theirs.lock().unwrap() = Some(body()));
+            // SAFETY: `scope` does not return before every thread was joined.
+            let body: Box<dyn FnOnce()> = unsafe { transmute(body) };
+            scope.running.set(scope.running.get() + 1);
+            Ok(ScopedJoinHandle { thread: spawn(body), result, scope: &scope.running })
+        }
+    }
+
+    /// loom has none. This one insists that its threads are joined by hand.
+    pub struct Scope<'scope, 'env> {
+        running: Cell<usize>,
+        of: PhantomData<(Cell<&'scope ()>, Cell<&'env ()>)>,
+    }
+
+    pub fn scope<'env, R>(body: impl for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R) -> R {
+        let scope = Scope { running: Cell::new(0), of: PhantomData };
+        let result = body(&scope);
+        if scope.running.get() > 0 {
+            std::process::abort();
+        }
+        result
+    }
+
+    pub struct ScopedJoinHandle<'scope, T> {
+        thread: JoinHandle<()>,
+        result: Arc<Mutex<Option<T>>>,
+        scope: &'scope Cell<usize>,
+    }
+
+    impl<T> ScopedJoinHandle<'_, T> {
+        pub fn join(self) -> Result<T> {
+            self.thread.join()?;
+            self.scope.set(self.scope.get() - 1);
+            Ok(self.result.lock().unwrap().take().unwrap())
         }
     }
 }
