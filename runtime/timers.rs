@@ -107,6 +107,9 @@ impl Timers {
         let mut inner = self.inner.borrow_mut();
         let inner = &mut *inner;
         let Some(timer) = inner.slots.get_mut(key) else { return false };
+        if deadline == timer.deadline {
+            return true; // Not moved, so it keeps its place among its equals.
+        }
         let earlier = deadline < timer.deadline;
         inner.order += 1;
         (timer.deadline, timer.order) = (deadline, inner.order);

@@ -98,14 +98,16 @@ fn random_settings_agree_with_a_sorted_list() {
     }
 }
 
+/// Writes down who was woken.
+struct Log(u32, Arc<std::sync::Mutex<Vec<u32>>>);
+impl Wake for Log {
+    fn wake(self: Arc<Self>) {
+        self.1.lock().unwrap().push(self.0);
+    }
+}
+
 #[test]
 fn equal_deadlines_fire_in_the_order_they_were_set_even_after_a_move() {
-    struct Log(u32, Arc<std::sync::Mutex<Vec<u32>>>);
-    impl Wake for Log {
-        fn wake(self: Arc<Self>) {
-            self.1.lock().unwrap().push(self.0);
-        }
-    }
     let (timers, now, log) = (Timers::new(), Instant::now(), Arc::default());
     let waker = |n| Waker::from(Arc::new(Log(n, Arc::clone(&log))));
     let at = now + Duration::from_secs(1);
@@ -115,4 +117,23 @@ fn equal_deadlines_fire_in_the_order_they_were_set_even_after_a_move() {
     timers.insert(at, waker(3), here());
     timers.fire(at);
     assert_eq!(*log.lock().unwrap(), [2, 1, 3]);
+}
+
+/// A reset to the deadline that a timer has already is no move, whether its entry was renewed since the last one or not.
+#[test]
+fn a_timer_that_is_not_moved_keeps_its_place_among_its_equals() {
+    for look in [false, true] {
+        let (timers, now, log) = (Timers::new(), Instant::now(), Arc::default());
+        let waker = |n| Waker::from(Arc::new(Log(n, Arc::clone(&log))));
+        let at = now + Duration::from_secs(1);
+        let moved = timers.insert(now, waker(1), here());
+        timers.reset(moved, at);
+        timers.insert(at, waker(2), here());
+        if look {
+            assert_eq!(timers.earliest(), Some(at), "the entry is renewed");
+        }
+        timers.reset(moved, at);
+        timers.fire(at);
+        assert_eq!(*log.lock().unwrap(), [1, 2], "renewed: {look}");
+    }
 }
