@@ -12,7 +12,7 @@ use crate::time::{Sleep, sleep_until};
 use crate::waker::wake_contained;
 use std::io;
 use std::mem;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -166,7 +166,10 @@ impl<L: Listener> Accepting<'_, L> {
 fn accept<L: Listener>(listener: &L, _: &Source) -> io::Result<Option<L::Client>> {
     match listener.accept_once() {
         Ok(client) => Ok(Some(client)),
-        Err(error) if sys::accept_failure(&error) == AcceptFailure::AskAgain => Ok(None),
+        Err(error) if sys::accept_failure(&error) == AcceptFailure::AskAgain => {
+            // From what does not listen this error comes for ever.
+            if sys::is_listening(listener.as_fd().as_raw_fd()) { Ok(None) } else { Err(error) }
+        }
         Err(error) => Err(error),
     }
 }

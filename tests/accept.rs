@@ -9,11 +9,13 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::future::poll_fn;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::rc::Rc;
 use std::time::Instant;
 use support::{alone, fds, watched};
-use waken::net::TcpSocket;
+use waken::net::{AsyncUnixListener, TcpSocket};
 use waken::task::yield_now;
 use waken::time::{sleep, timeout};
 use waken::{AsyncTcpListener, AsyncTcpStream, Runtime, spawn};
@@ -341,5 +343,25 @@ fn a_listener_outside_of_a_runtime_is_an_error_that_says_so() {
         assert!(error.to_string().contains("block_on"), "{error}");
         let bound = futures_lite::future::block_on(AsyncTcpListener::bind("127.0.0.1:0"));
         assert!(bound.unwrap_err().to_string().contains("block_on"));
+    });
+}
+
+/// X06: a descriptor of the wrong kind is the caller's mistake, and an error each time: not a loop without end.
+#[test]
+fn accepting_on_what_does_not_listen_is_an_error() {
+    run(async {
+        let wrong: [OwnedFd; 3] = [
+            UdpSocket::bind("127.0.0.1:0").unwrap().into(),
+            UnixDatagram::unbound().unwrap().into(),
+            UnixStream::pair().unwrap().0.into(),
+        ];
+        for fd in wrong {
+            let tcp = AsyncTcpListener::try_from(fd.try_clone().unwrap()).unwrap();
+            assert!(tcp.try_accept().is_err_and(|error| error.raw_os_error().is_some()));
+            assert!(tcp.accept().await.is_err());
+            drop(tcp);
+            let unix = AsyncUnixListener::try_from(fd).unwrap();
+            assert!(unix.accept().await.is_err());
+        }
     });
 }

@@ -119,6 +119,15 @@ pub(crate) fn accept_failure(error: &io::Error) -> AcceptFailure {
     }
 }
 
+/// Whether clients can come at all: whoever does not listen fails to accept with an error that a listener gives in passing.
+#[doc(alias = "SO_ACCEPTCONN")]
+pub(crate) fn is_listening(fd: RawFd) -> bool {
+    let (mut yes, mut length) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_ACCEPTCONN);
+    syscall!(getsockopt(fd, level, name, (&raw mut yes).cast(), &raw mut length)).is_ok()
+        && yes != 0
+}
+
 #[inline]
 pub(crate) fn recv(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
     Ok(syscall!(recv(fd, buf.as_mut_ptr().cast(), buf.len(), 0))? as usize)
