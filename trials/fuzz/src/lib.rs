@@ -4,6 +4,7 @@
 pub mod addresses;
 pub mod clock;
 pub mod input;
+pub mod sockets;
 pub mod tasks;
 pub mod timers;
 
@@ -18,10 +19,11 @@ pub struct Target {
     pub longest: usize,
 }
 
-pub const TARGETS: [Target; 3] = [
+pub const TARGETS: [Target; 4] = [
     Target { name: "tasks", run: tasks::run, longest: 160 },
     Target { name: "timers", run: timers::run, longest: 160 },
     Target { name: "addresses", run: addresses::run, longest: 48 },
+    Target { name: "sockets", run: sockets::run, longest: 64 },
 ];
 
 pub fn target(name: &str) -> &'static Target {
