@@ -263,15 +263,17 @@ pub fn run(plan: &Plan, mut link: Link) -> bool {
             // ---- at rest
             let answer = link.ask("count");
             figures = (answer[0], answer[1], answer[2]);
-            let mut trips = trips.borrow_mut();
-            for trip in &answer[3..] {
-                // Long runs keep the last million.
-                if trips.len() == trips.capacity() {
-                    trips.swap_remove(0);
+            {
+                let mut trips = trips.borrow_mut();
+                for trip in &answer[3..] {
+                    // Long runs keep the last million.
+                    if trips.len() == trips.capacity() {
+                        trips.swap_remove(0);
+                    }
+                    trips.push(*trip as u32);
                 }
-                trips.push(*trip as u32);
             }
-            drop((trips, answer));
+            drop(answer);
             running.set(false);
             bells[0].running.store(false, SeqCst);
             link.ask("stop");
