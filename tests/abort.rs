@@ -205,6 +205,7 @@ fn aborting_a_task_that_has_ended_changes_nothing() {
     });
 }
 
+/// T04.
 #[test]
 fn a_task_is_aborted_although_its_handle_is_dropped_right_after() {
     watched(10, || {
@@ -250,6 +251,7 @@ fn a_task_that_another_aborts_is_gone_one_turn_later() {
     });
 }
 
+/// T05.
 #[test]
 fn is_finished_only_when_the_destructor_is_through() {
     watched(10, || {
@@ -295,6 +297,7 @@ fn a_destructor_that_panics_on_abort_ends_the_task_and_nothing_else() {
     });
 }
 
+/// T04.
 #[test]
 fn a_runtime_that_ends_before_the_turn_drops_the_aborted_task_once() {
     watched(10, || {

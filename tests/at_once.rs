@@ -148,6 +148,7 @@ fn a_group_that_lets_its_members_go_keeps_no_list_of_them() {
     })
 }
 
+/// R04.
 #[test]
 fn a_runtime_may_be_dropped_by_a_task_of_another() {
     alone("a_runtime_may_be_dropped_by_a_task_of_another", 5, || {

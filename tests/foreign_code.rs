@@ -19,6 +19,7 @@ use waken::Runtime;
 use waken::io::{AsyncFd, Interest};
 use waken::time::sleep;
 
+/// W14.
 #[test]
 fn a_future_that_is_polled_outside_its_runtime_leaves_no_waker() {
     let runtime = Runtime::new().unwrap();
@@ -39,6 +40,7 @@ fn a_future_that_is_polled_outside_its_runtime_leaves_no_waker() {
     assert_eq!(Arc::strong_count(&foreign), idle, "a waker is left behind");
 }
 
+/// W14.
 #[test]
 fn a_future_that_is_polled_on_another_thread_leaves_no_waker() {
     support::watched(10, || {
@@ -146,26 +148,31 @@ fn take_the_edge(on_drop: bool, poll_trait: bool) {
     });
 }
 
+/// W01, R01.
 #[test]
 fn an_edge_is_not_lost_that_the_clone_of_a_futures_waker_takes() {
     take_the_edge(false, false);
 }
 
+/// W01, R01.
 #[test]
 fn an_edge_is_not_lost_that_the_clone_of_a_kept_waker_takes() {
     take_the_edge(false, true);
 }
 
+/// W01, R01.
 #[test]
 fn an_edge_is_not_lost_that_the_drop_of_a_futures_waker_takes() {
     take_the_edge(true, false);
 }
 
+/// W01, R01.
 #[test]
 fn an_edge_is_not_lost_that_the_drop_of_a_kept_waker_takes() {
     take_the_edge(true, true);
 }
 
+/// W03.
 #[test]
 fn a_poll_that_is_ready_for_writing_leaves_the_reader_alone() {
     run(async {
@@ -205,6 +212,7 @@ impl Drop for OnDrop {
     }
 }
 
+/// W14, W12.
 #[test]
 fn a_waker_that_came_while_the_runtime_ended_is_dropped() {
     let runtime = Runtime::new().unwrap();

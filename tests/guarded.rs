@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use support::*;
 use waken::{AsyncTcpListener, AsyncTcpStream, JoinSet, Runtime, spawn, time::*};
 
+/// R04.
 #[test]
 fn a_guard_held_across_an_await_by_the_root_is_a_panic_that_says_so() {
     alone("a_guard_held_across_an_await_by_the_root_is_a_panic_that_says_so", 5, || {
@@ -23,6 +24,7 @@ fn a_guard_held_across_an_await_by_the_root_is_a_panic_that_says_so() {
     })
 }
 
+/// R04.
 #[test]
 fn a_guard_held_across_an_await_by_a_task_ends_that_task_alone() {
     alone("a_guard_held_across_an_await_by_a_task_ends_that_task_alone", 5, || {
@@ -138,7 +140,7 @@ fn timers_work_where_a_filter_forbids_the_newest_call() {
     })
 }
 
-/// A sleep of a task of B that was registered with A (polled under `a.enter()`), when A ends.
+/// D03: a sleep of a task of B that was registered with A (polled under `a.enter()`), when A ends.
 #[test]
 fn a_timer_whose_runtime_ends_wakes_whoever_waits() {
     alone("a_timer_whose_runtime_ends_wakes_whoever_waits", 5, || {

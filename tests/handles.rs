@@ -11,6 +11,7 @@ use waken::task::{AbortHandle, yield_now};
 use waken::time::sleep;
 use waken::{JoinHandle, Runtime, spawn};
 
+/// T02.
 #[test]
 fn abort_on_drop_aborts_unless_it_is_detached_or_was_awaited() {
     watched(10, || {

@@ -42,6 +42,7 @@ async fn late(behavior: MissedTickBehavior) -> (Interval, Instant) {
     (ticks, first)
 }
 
+/// M11.
 #[test]
 fn burst_catches_up_with_all_that_was_missed() {
     watched(10, || {
@@ -54,6 +55,7 @@ fn burst_catches_up_with_all_that_was_missed() {
     });
 }
 
+/// M11.
 #[test]
 fn delay_waits_a_whole_period_from_the_late_tick() {
     watched(10, || {
@@ -70,6 +72,7 @@ fn delay_waits_a_whole_period_from_the_late_tick() {
     });
 }
 
+/// M11.
 #[test]
 fn skip_leaves_out_what_was_missed_and_keeps_the_beat() {
     watched(10, || {
@@ -84,20 +87,38 @@ fn skip_leaves_out_what_was_missed_and_keeps_the_beat() {
     });
 }
 
+/// M11: a second's block of an interval of a millisecond.
 #[test]
 fn a_long_block_is_caught_up_within_the_budget() {
     watched(10, || {
         let runtime = waken::Builder::new().budget(16).build().unwrap();
         runtime.block_on(async {
-            let mut ticks = interval(Duration::from_micros(100));
+            let mut ticks = interval(Duration::from_millis(1));
             ticks.tick().await;
-            thread::sleep(Duration::from_millis(30));
-            for _ in 0..300 {
+            thread::sleep(Duration::from_secs(1));
+            for _ in 0..1000 {
                 ticks.tick().await;
             }
         });
-        // 300 ticks were due at once: the others had their turn in between.
-        assert!(runtime.metrics().budget_yields >= 15, "{:?}", runtime.metrics());
+        // 1,000 ticks were due at once: the others had their turn in between.
+        assert!(runtime.metrics().budget_yields >= 60, "{:?}", runtime.metrics());
+    });
+}
+
+/// M11.
+#[test]
+fn delay_and_skip_make_no_burst_after_a_long_block() {
+    watched(10, || {
+        for behavior in [MissedTickBehavior::Delay, MissedTickBehavior::Skip] {
+            block_on(async {
+                let mut ticks = interval(Duration::from_millis(100));
+                ticks.set_missed_tick_behavior(behavior);
+                ticks.tick().await;
+                thread::sleep(Duration::from_millis(1050));
+                ticks.tick().await;
+                assert_eq!(poll_once(ticks.tick()).await, None, "{behavior:?}");
+            });
+        }
     });
 }
 

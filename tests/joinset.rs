@@ -113,7 +113,7 @@ fn the_poll_function_says_pending_ready_and_none() {
     });
 }
 
-/// The waker of the last poll counts: the set was given to another task in between.
+/// W04: the waker of the last poll counts: the set was given to another task in between.
 #[test]
 fn whoever_polled_last_is_woken() {
     watched(10, || {
@@ -267,7 +267,7 @@ fn dropping_the_set_aborts_its_members_before_the_next_turn_ends() {
     });
 }
 
-/// Each join costs the same, however many members there are, and in whatever order they end.
+/// Q07: each join costs the same, however many members there are, and in whatever order they end.
 #[test]
 fn ten_thousand_members_are_joined_in_linear_time() {
     fn join(members: usize, from_the_last: bool) -> Duration {

@@ -316,6 +316,7 @@ fn beside_a_task_that_lives_on_the_room_of_a_burst_is_kept_once() {
     });
 }
 
+/// T14.
 #[test]
 fn a_leaked_waker_keeps_nothing_of_a_task_that_has_ended() {
     watched(60, || {
@@ -345,6 +346,7 @@ fn a_leaked_waker_keeps_nothing_of_a_task_that_has_ended() {
     });
 }
 
+/// D04.
 #[test]
 fn five_thousand_runtimes_one_after_the_other_leave_nothing() {
     watched(60, || {

@@ -33,6 +33,7 @@ async fn waiting(duration: Duration) -> Sleep {
 
 // ---- tasks ------------------------------------------------------------------------------------
 
+/// M13, W04.
 #[test]
 fn the_task_that_polled_a_sleep_last_is_woken_and_the_other_is_not() {
     watched(10, || {
@@ -69,6 +70,7 @@ fn then<F: FnMut() + Send + 'static>(f: F) -> Arc<Then<F>> {
     Arc::new(Then(Mutex::new(f), AtomicUsize::new(0)))
 }
 
+/// M06, R01.
 #[test]
 fn wakers_may_drop_reset_and_make_timers_while_others_expire() {
     watched(10, || {
@@ -116,6 +118,7 @@ fn wakers_may_drop_reset_and_make_timers_while_others_expire() {
     });
 }
 
+/// M06.
 #[test]
 fn random_tasks_that_drop_reset_and_make_timers_neither_hang_nor_leak() {
     watched(30, || {
@@ -155,6 +158,7 @@ fn random_tasks_that_drop_reset_and_make_timers_neither_hang_nor_leak() {
     });
 }
 
+/// M09.
 #[test]
 fn a_million_sleeps_and_timeouts_that_are_given_up_leave_no_timer() {
     watched(60, || {
@@ -185,6 +189,7 @@ async fn yield_once() {
 
 // ---- runtimes and threads ---------------------------------------------------------------------
 
+/// M13.
 #[test]
 fn a_sleep_that_is_polled_under_another_runtime_registers_there_and_leaves_the_first() {
     watched(10, || {
@@ -208,6 +213,7 @@ fn a_sleep_that_is_polled_under_another_runtime_registers_there_and_leaves_the_f
     });
 }
 
+/// M13, R03.
 #[test]
 fn a_sleep_that_is_polled_on_another_thread_registers_there_and_leaves_home() {
     watched(10, || {
@@ -223,6 +229,7 @@ fn a_sleep_that_is_polled_on_another_thread_registers_there_and_leaves_home() {
     });
 }
 
+/// M09, T01.
 #[test]
 fn a_sleep_that_is_dropped_on_another_thread_is_cancelled_at_home() {
     watched(10, || {
@@ -247,6 +254,7 @@ fn a_sleep_that_is_dropped_on_another_thread_is_cancelled_at_home() {
     });
 }
 
+/// M07.
 #[test]
 fn a_sleep_that_is_reset_on_another_thread_keeps_its_waiter_at_home() {
     watched(20, || {
@@ -263,6 +271,7 @@ fn a_sleep_that_is_reset_on_another_thread_keeps_its_waiter_at_home() {
     });
 }
 
+/// M07.
 #[test]
 fn the_last_reset_counts_also_when_the_one_before_was_made_on_another_thread() {
     watched(20, || {
@@ -289,6 +298,7 @@ extern "C" fn count_signal(_: libc::c_int) {
     SIGNALS.fetch_add(1, Relaxed);
 }
 
+/// E15, M14.
 #[test]
 fn a_storm_of_signals_ends_a_sleep_neither_early_nor_late() {
     alone("a_storm_of_signals_ends_a_sleep_neither_early_nor_late", 20, || {

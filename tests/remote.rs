@@ -91,6 +91,7 @@ fn a_panic_of_a_remote_spawn_is_its_join_error() {
     });
 }
 
+/// T02.
 #[test]
 fn a_dropped_remote_handle_detaches() {
     watched(10, || {

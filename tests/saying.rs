@@ -66,6 +66,7 @@ fn the_poll_in_which_a_task_ends_or_panics_counts_as_well() {
     });
 }
 
+/// R08.
 #[test]
 fn a_panic_in_the_one_who_is_told_harms_nobody() {
     watched(20, || {

@@ -135,6 +135,7 @@ fn an_output_that_panics_in_its_destructor_harms_only_who_drops_it() {
     });
 }
 
+/// W14.
 #[test]
 fn a_join_can_be_given_up_and_taken_up_again() {
     watched(10, || {

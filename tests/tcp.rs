@@ -144,6 +144,7 @@ fn two_tasks_read_and_write_one_stream_through_references() {
     });
 }
 
+/// W03.
 #[test]
 fn two_tasks_read_and_write_one_stream_through_its_halves() {
     run(async {

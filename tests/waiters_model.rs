@@ -214,6 +214,7 @@ fn one_seed(seed: u64) {
     }
 }
 
+/// W02, W04, W14, W15.
 #[test]
 fn random_waits_agree_with_a_model() {
     watched(300, || {

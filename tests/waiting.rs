@@ -154,7 +154,7 @@ fn ten_thousand_dropped_reads_lose_no_byte() {
     });
 }
 
-/// S17, W: whatever waited, after its drop nobody holds its waker.
+/// S17, W14: whatever waited, after its drop nobody holds its waker.
 #[test]
 fn a_dropped_wait_leaves_no_waker() {
     run(async {
@@ -192,6 +192,7 @@ fn a_dropped_wait_leaves_no_waker() {
     });
 }
 
+/// W14.
 #[test]
 fn a_closed_stream_leaves_no_waker() {
     run(async {
@@ -207,6 +208,7 @@ fn a_closed_stream_leaves_no_waker() {
     });
 }
 
+/// W14, D02.
 #[test]
 fn an_ended_runtime_leaves_no_waker_of_a_stream_that_lives_on() {
     watched(10, || {
@@ -225,6 +227,7 @@ fn an_ended_runtime_leaves_no_waker_of_a_stream_that_lives_on() {
     });
 }
 
+/// W02.
 #[test]
 fn all_tasks_that_wait_for_one_stream_are_woken() {
     run(async {
@@ -301,7 +304,7 @@ fn a_shutdown_here_wakes_those_who_wait_here() {
     });
 }
 
-/// One task, one direction, two futures: each has a claim of its own.
+/// W14: one task, one direction, two futures: each has a claim of its own.
 #[test]
 fn of_two_waits_in_one_task_either_may_be_dropped() {
     run(async {
@@ -333,6 +336,7 @@ fn of_two_waits_in_one_task_either_may_be_dropped() {
     });
 }
 
+/// W04.
 #[test]
 fn the_last_waker_of_poll_read_is_the_one_that_is_woken() {
     run(async {

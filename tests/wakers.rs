@@ -134,7 +134,7 @@ fn panics_in_clone() -> Waker {
     unsafe { Waker::new(ptr::null(), &TABLE) }
 }
 
-/// W02, W07: 32 tasks wait for one stream, and the waker that number 7 waits with is a bad one.
+/// 32 tasks wait for one stream, and the waker that number 7 waits with is a bad one.
 fn one_bad_waker_among_32(bad: impl Fn() -> Waker + 'static) -> Option<String> {
     block_on(async move {
         let (stream, peer) = pair().await.unwrap();
@@ -166,6 +166,7 @@ fn one_bad_waker_among_32(bad: impl Fn() -> Waker + 'static) -> Option<String> {
     })
 }
 
+/// W02, W07.
 #[test]
 fn a_waker_that_panics_in_wake_stops_nobody_else() {
     watched(10, || {
@@ -176,6 +177,7 @@ fn a_waker_that_panics_in_wake_stops_nobody_else() {
     });
 }
 
+/// W02, W07.
 #[test]
 fn a_waker_that_panics_in_drop_stops_nobody_else() {
     watched(10, || {
@@ -184,6 +186,7 @@ fn a_waker_that_panics_in_drop_stops_nobody_else() {
     });
 }
 
+/// W02, W07.
 #[test]
 fn a_waker_that_panics_in_clone_harms_its_own_task_alone() {
     watched(10, || {
@@ -327,7 +330,7 @@ fn giving_up_with_a_waker_that_panics_in_drop_is_no_panic() {
     });
 }
 
-/// A waker's clone is the user's code, and may run the very task to its end that is waited for.
+/// W01: a waker's clone is the user's code, and may run the very task to its end that is waited for.
 #[test]
 fn a_clone_that_runs_a_turn_loses_no_join() {
     struct Turning(Rc<Runtime>);

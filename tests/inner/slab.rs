@@ -3,6 +3,7 @@
 use super::*;
 use std::collections::HashMap;
 
+/// F02.
 #[test]
 fn a_key_finds_its_value_and_no_later_one() {
     let mut slab = Slab::new();
@@ -15,6 +16,7 @@ fn a_key_finds_its_value_and_no_later_one() {
     assert_eq!(slab.get(second), Some(&'b'));
 }
 
+/// F02.
 #[test]
 fn an_old_key_stays_dead_after_the_table_gave_back_its_memory() {
     let mut slab = Slab::new();
@@ -27,6 +29,7 @@ fn an_old_key_stays_dead_after_the_table_gave_back_its_memory() {
     assert!(keys.iter().all(|&key| slab.get(key).is_none()));
 }
 
+/// U13.
 #[test]
 fn stamps_may_wrap() {
     let mut slab = Slab::new();

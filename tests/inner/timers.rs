@@ -17,6 +17,7 @@ fn here() -> &'static Location<'static> {
     Location::caller()
 }
 
+/// M09.
 #[test]
 fn cancelled_timers_do_not_pile_up() {
     let (timers, now) = (Timers::new(), Instant::now());
@@ -28,6 +29,7 @@ fn cancelled_timers_do_not_pile_up() {
     assert_eq!(timers.next(), None);
 }
 
+/// M07.
 #[test]
 fn a_timer_that_is_moved_later_leaves_the_heap_alone() {
     let (timers, now) = (Timers::new(), Instant::now());
@@ -42,6 +44,38 @@ fn a_timer_that_is_moved_later_leaves_the_heap_alone() {
     assert_eq!(timers.alive(), 0);
 }
 
+/// M08: a clock that has run for longer than any machine, in steps of 2^k ms, with timers at every step.
+#[test]
+fn however_long_the_clock_has_run_timers_fire_when_they_are_due() {
+    let (timers, start, mut fired) = (Timers::new(), Instant::now(), 0);
+    let far = start + Duration::from_millis(1 << 51);
+    let last = timers.insert(far, Waker::noop().clone(), here());
+    for k in 0..=50 {
+        let now = start + Duration::from_millis(1 << k);
+        timers.fire(now);
+        for wait_us in [0, 1, 999, 1_000_000, 3_600_000_000] {
+            let due = now + Duration::from_micros(wait_us);
+            let count = Arc::new(Count(AtomicUsize::new(0)));
+            let key = timers.insert(due + Duration::from_secs(1), count.clone().into(), here());
+            assert!(timers.reset(key, due));
+            assert_eq!(timers.next(), Some(due), "2^{k} ms and {wait_us} us");
+            timers.fire(due - Duration::from_nanos(1));
+            assert_eq!((count.0.load(Ordering::Relaxed), timers.fired()), (0, fired), "early");
+            timers.fire(due);
+            fired += 1;
+            assert_eq!((count.0.load(Ordering::Relaxed), timers.fired()), (1, fired), "late");
+        }
+        // One that is moved over the next step, and cancelled there.
+        let moved = timers.insert(now, Waker::noop().clone(), here());
+        assert!(timers.reset(moved, now + Duration::from_millis(1 << k)));
+        timers.remove(moved);
+        assert_eq!(timers.alive(), 1);
+    }
+    assert_eq!(timers.next(), Some(far));
+    assert!(timers.remove(last).is_some());
+}
+
+/// M05, M07.
 #[test]
 fn random_settings_agree_with_a_sorted_list() {
     for seed in 1..200u64 {
@@ -106,6 +140,7 @@ impl Wake for Log {
     }
 }
 
+/// M05.
 #[test]
 fn equal_deadlines_fire_in_the_order_they_were_set_even_after_a_move() {
     let (timers, now, log) = (Timers::new(), Instant::now(), Arc::default());
