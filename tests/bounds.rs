@@ -7,12 +7,13 @@ mod support;
 use futures_io::{AsyncRead, AsyncWrite};
 use std::cell::Cell;
 use std::fmt::Debug;
-use std::fs::File;
+use std::fs::{self, File};
 use std::future::Pending;
 use std::marker::PhantomPinned;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net as unix;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{ChildStdin, ChildStdout};
 use std::rc::Rc;
@@ -26,7 +27,7 @@ use waken::net::{
     AsyncUnixStream, Incoming, OwnedReadHalf, OwnedWriteHalf, TcpSocket, UCred, UnixIncoming,
 };
 use waken::runtime::{
-    Builder, EnterGuard, Metrics, Next, Remote, RemoteError, RemoteJoinHandle, Workers,
+    Builder, EnterGuard, Metrics, Next, PanicPolicy, Remote, RemoteError, RemoteJoinHandle, Workers,
 };
 use waken::task::{
     self, AbortHandle, AbortOnDrop, JoinError, JoinHandle, JoinSet, TaskInfo, YieldNow,
@@ -98,7 +99,7 @@ is!(AsyncWrite: AsyncFd<ChildStdin>);
 is_not!(AsyncWrite: AsyncFd<ChildStdout>, AsyncFd<OwnedFd>);
 is_not!(AsyncRead: AsyncFd<ChildStdin>, AsyncFd<OwnedFd>);
 is!(Send | Sync | Unpin | Debug: Sleep, Interval, Elapsed, MissedTickBehavior);
-is!(Send | Sync | Unpin | Debug: Builder, Metrics, Next, Remote, RemoteError, Workers);
+is!(Send | Sync | Unpin | Debug: Builder, Metrics, Next, PanicPolicy, Remote, RemoteError, Workers);
 is!(Send | Sync | Unpin | Debug: task::Builder, task::Id, task::State, task::Wait, task::WaitOn);
 is!(Send | Sync | Unpin | Debug: TaskInfo, AbortHandle, JoinError, YieldNow);
 is!(Clone: Builder, Metrics, Remote, AbortHandle, TaskInfo, Workers);
@@ -127,6 +128,39 @@ is_not!(Send: Runtime, EnterGuard<'static>);
 is_not!(Sync: Runtime, EnterGuard<'static>);
 is_not!(Clone: Runtime, JoinHandle<u8>, JoinSet<u8>);
 is!(Debug: Runtime, EnterGuard<'static>);
+
+/// U04: every public type, so that one that is new gets its line as well.
+#[test]
+fn every_public_type_says_here_whether_it_crosses_threads() {
+    // In private modules, and named by no signature that anybody can write down.
+    const UNREACHABLE: [&str; 1] = ["Addresses"];
+    let (mut folders, mut types) = (vec![PathBuf::from("runtime")], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            for line in fs::read_to_string(path).unwrap().lines() {
+                let line = line.trim_start();
+                let rest = ["pub struct ", "pub enum "].iter().find_map(|it| line.strip_prefix(it));
+                let name = rest.map(|it| it.split(|c: char| !c.is_alphanumeric()).next().unwrap());
+                types.extend(name.map(str::to_owned));
+            }
+        }
+    }
+    assert!(types.len() > 40, "{types:?}");
+    let said: String = include_str!("bounds.rs")
+        .lines()
+        .filter(|line| line.starts_with("is!(Send") || line.starts_with("is_not!(Send"))
+        .collect();
+    let said: Vec<&str> = said.split(|c: char| !c.is_alphanumeric()).collect();
+    let silent =
+        |name: &&String| !said.contains(&name.as_str()) && !UNREACHABLE.contains(&name.as_str());
+    let silent: Vec<&String> = types.iter().filter(silent).collect();
+    assert!(silent.is_empty(), "whether these are `Send` and `Sync` stands nowhere: {silent:?}");
+}
 
 fn crosses<T: Send + Sync>(_: &T) {}
 

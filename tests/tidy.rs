@@ -236,6 +236,84 @@ fn the_ledger_lists_what_is_unsafe_and_nothing_else() {
     assert_eq!(calls, listed_calls, "the calls there are, and those of the ledger");
 }
 
+/// U05, U06, U07, U09, U11: what the worst bugs of others were made of is not used at all, or in one place that is listed.
+#[test]
+fn nothing_is_used_that_only_care_makes_sound() {
+    const LISTED: &[(&str, &[&str])] = &[
+        ("UnsafeCell", &[]),
+        ("SyncUnsafeCell", &[]),
+        ("MaybeUninit", &[]),
+        ("uninit", &[]),
+        ("set_len", &[]),
+        ("zeroed", &["runtime/sys/socket.rs"]), // a `msghdr`: integers and pointers
+        ("transmute", &[]),
+        ("new_unchecked", &[]),
+        ("get_unchecked", &[]),
+        ("get_unchecked_mut", &[]),
+        ("unwrap_unchecked", &[]),
+        ("map_unchecked_mut", &[]),
+        ("unreachable_unchecked", &[]),
+        ("assume_init", &[]),
+        ("from_raw_parts", &[]),
+        ("from_utf8_unchecked", &[]),
+        ("into_raw", &[]),
+        ("from_raw", &[]),
+        ("NonNull", &[]),
+        ("offset_of", &[]),
+        // Initialised once: what panics there would be found half done by the next who looks.
+        ("Once", &["runtime/sys.rs"]),
+        ("OnceLock", &[]),
+        ("OnceCell", &[]),
+        ("LazyLock", &[]),
+        ("LazyCell", &[]),
+    ];
+    let mut used: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for source in sources("runtime") {
+        for (_, line) in source.code() {
+            for word in line.split(|c: char| !c.is_alphanumeric() && c != '_') {
+                if let Some((word, _)) = LISTED.iter().find(|(listed, _)| *listed == word) {
+                    used.entry(word).or_default().push(source.name());
+                }
+            }
+            let mutable = line.trim_start().starts_with("static mut ");
+            assert!(!mutable, "{}: a `static mut`", source.name());
+            let (shared, sent) = (line.contains("Sync for"), line.contains("Send for"));
+            assert!(!shared && !sent, "{}: {line}", source.name());
+        }
+    }
+    for (word, places) in LISTED {
+        let mut names = used.remove(word).unwrap_or_default();
+        names.dedup();
+        assert_eq!(names, *places, "where `{word}` is");
+    }
+}
+
+/// U12: `epoll_event` is packed on x86-64. The compiler refuses a reference to a field that is not aligned; the kernel
+/// has to find the fields where it expects them.
+#[test]
+fn the_fields_of_a_packed_event_are_copied_and_not_referred_to() {
+    assert_eq!(size_of::<libc::epoll_event>(), if cfg!(target_arch = "x86_64") { 12 } else { 16 });
+    let mut reads = 0;
+    for source in sources("runtime") {
+        for (n, line) in source.code() {
+            let at = format!("{}:{n}: {line}", source.name());
+            assert!(
+                !line.contains("libc::epoll_event") || source.name() == "runtime/sys.rs",
+                "{at}"
+            );
+            for field in ["event.u64", "event.events"] {
+                for (place, _) in line.match_indices(field) {
+                    let before = line[..place].trim_end();
+                    let refers = ["&", "&mut", "&raw const", "&raw mut", "ref"];
+                    assert!(!refers.iter().any(|it| before.ends_with(it)), "{at}");
+                    reads += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(reads, 2, "the datum and the bits are read once each, in `Events::first`");
+}
+
 #[test]
 fn every_file_says_first_what_its_job_is() {
     for folder in ["runtime", "examples", "tests"] {
