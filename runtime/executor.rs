@@ -302,6 +302,11 @@ impl Executor {
         self.find(key).map_or(Some(Ended::Cancelled), |task| task.ended)
     }
 
+    /// Whether the task's end will wake `waker` already, so that it need not be cloned again.
+    pub(crate) fn is_awaited_by(&mut self, key: TaskKey, waker: &Waker) -> bool {
+        self.find(key).is_some_and(|it| it.joiner.as_ref().is_some_and(|it| it.will_wake(waker)))
+    }
+
     /// The task's end will wake `waker`, in whose place the one that was kept before comes out. If it has ended, the
     /// same one comes out.
     #[inline(always)]

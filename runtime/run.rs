@@ -122,6 +122,10 @@ pub(crate) fn poll_join(key: TaskKey, cx: &Context<'_>) -> Poll<(Ended, Option<S
         if let Some(ended) = current::executor(|executor| executor.ended(key)) {
             return Poll::Ready((ended, current::executor(|executor| executor.take_left(key))));
         }
+        let is_foreign = Number::behind(cx.waker()).is_none();
+        if is_foreign && current::executor(|executor| executor.is_awaited_by(key, cx.waker())) {
+            return Poll::Pending;
+        }
         let waker = clone(cx.waker());
         match current::executor(|executor| executor.wait_for(key, waker)) {
             Ok(None) => return Poll::Pending,

@@ -243,6 +243,9 @@ impl Source {
 
     #[cold]
     fn wait_aside<D: Direction>(&self, ticket: &mut Ticket, waker: &Waker, at: At) {
+        if self.stands_aside::<D>(ticket, waker, at) {
+            return;
+        }
         let was_ready = self.is_ready::<D>();
         self.stop_waiting::<D>(&mut Ticket(ticket.0)); // A copy: it may be kept.
         // A waker's clone and drop may be the user's code: never under a borrow.
@@ -261,6 +264,18 @@ impl Source {
             self.stop_waiting::<D>(ticket);
             waker.wake_by_ref();
         }
+    }
+
+    /// Whether this waker stands there already: it is not cloned again, however often its future is polled.
+    fn stands_aside<D: Direction>(&self, ticket: &Ticket, waker: &Waker, at: At) -> bool {
+        let claimed = self.claimed(!D::IS_READ, ticket.0);
+        aside(|aside| match aside.others.get_mut(&claimed) {
+            Some((kept, line)) if kept.will_wake(waker) => {
+                *line = at;
+                true
+            }
+            _ => false,
+        })
     }
 
     /// A pending future is dropped, or done: it leaves no waker behind.

@@ -79,12 +79,12 @@ fn wake() {
     WOKEN.with(|w| w.set(w.get() + 1));
 }
 static TABLE: RawWakerVTable = RawWakerVTable::new(
-    |_| {
+    |data| {
         let f = ON_CLONE.with(|f| f.borrow_mut().take());
         if let Some(f) = f {
             f()
         }
-        RawWaker::new(std::ptr::null(), &TABLE)
+        RawWaker::new(data, &TABLE)
     },
     |_| wake(),
     |_| wake(),
@@ -95,9 +95,10 @@ static TABLE: RawWakerVTable = RawWakerVTable::new(
         }
     },
 );
-fn waker() -> Waker {
-    // SAFETY: the table ignores its data.
-    unsafe { Waker::new(std::ptr::null(), &TABLE) }
+/// Two of them are two tasks'.
+fn waker(task: usize) -> std::mem::ManuallyDrop<Waker> {
+    // SAFETY: the table never follows its data.
+    std::mem::ManuallyDrop::new(unsafe { Waker::new(std::ptr::without_provenance(task), &TABLE) })
 }
 
 fn take_the_edge(on_drop: bool, poll_trait: bool) {
@@ -111,8 +112,7 @@ fn take_the_edge(on_drop: bool, poll_trait: bool) {
             }
         }
         drop(ours.try_read(&mut [0; 9]));
-        let waker = std::mem::ManuallyDrop::new(waker());
-        let mut cx = Context::from_waker(&waker);
+        let (before, waker) = (waker(1), waker(2));
         let mut buf = [0; 9];
         let turn = {
             let (runtime, mut peer) = (runtime.clone(), peer.try_clone().unwrap());
@@ -137,10 +137,11 @@ fn take_the_edge(on_drop: bool, poll_trait: bool) {
             }
         };
         if on_drop {
-            assert!(poll(&mut cx));
+            // Kept until the other task polls.
+            assert!(poll(&mut Context::from_waker(&before)));
         }
         put();
-        assert!(poll(&mut cx));
+        assert!(poll(&mut Context::from_waker(&waker)));
         for _ in 0..20 {
             runtime.turn(Some(Duration::from_millis(5))).unwrap();
         }

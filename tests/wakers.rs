@@ -357,3 +357,59 @@ fn a_clone_that_runs_a_turn_loses_no_join() {
         assert!(polled.is_ready(), "it has ended, and nobody would be told");
     });
 }
+
+/// W05: whoever polls again with the same waker, as a combinator does for every other of its futures, pays for no clone.
+#[test]
+fn ten_thousand_polls_with_one_waker_clone_it_once() {
+    static CLONES: AtomicUsize = AtomicUsize::new(0);
+    fn clone(data: *const ()) -> RawWaker {
+        CLONES.fetch_add(1, SeqCst);
+        RawWaker::new(data, &TABLE)
+    }
+    fn ignore(_: *const ()) {}
+    static TABLE: RawWakerVTable = RawWakerVTable::new(clone, ignore, ignore, ignore);
+    watched(20, || {
+        block_on(async {
+            // SAFETY: no function of the table follows the pointer.
+            let waker = unsafe { Waker::new(ptr::null(), &TABLE) };
+            let mut cx = Context::from_waker(&waker);
+            let (stream, _peer) = pair().await.unwrap();
+            let (by_trait, _other_peer) = pair().await.unwrap();
+            let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+            let (mut buf, mut other_buf) = ([0; 8], [0; 8]);
+            let mut reading = pin!(stream.read(&mut buf));
+            let mut readable = pin!(stream.readable());
+            let mut accepting = pin!(listener.accept());
+            let mut task = spawn(pending::<()>());
+            let mut timer = sleep(Duration::from_secs(999));
+            let mut polls: [(&str, &mut dyn FnMut() -> bool); 6] = [
+                ("read", &mut || reading.as_mut().poll(&mut cx).is_pending()),
+                ("readable", &mut || {
+                    readable.as_mut().poll(&mut Context::from_waker(&waker)).is_pending()
+                }),
+                ("accept", &mut || {
+                    accepting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending()
+                }),
+                ("poll_read", &mut || {
+                    let mut cx = Context::from_waker(&waker);
+                    futures_io::AsyncRead::poll_read(
+                        Pin::new(&mut &by_trait),
+                        &mut cx,
+                        &mut other_buf,
+                    )
+                    .is_pending()
+                }),
+                ("a join", &mut || poll_with(&mut task, &waker).is_pending()),
+                ("sleep", &mut || poll_with(&mut timer, &waker).is_pending()),
+            ];
+            for (what, poll) in &mut polls {
+                let before = CLONES.load(SeqCst);
+                for _ in 0..10_000 {
+                    assert!(poll(), "{what}");
+                }
+                let clones = CLONES.load(SeqCst) - before;
+                assert!(clones <= 1, "{what}: {clones} clones");
+            }
+        });
+    });
+}
