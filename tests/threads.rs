@@ -1,6 +1,6 @@
 //! Other threads: they wake, spawn, abort and drop, and everything is done at home.
 mod support;
-use support::{alone, eventually, pair, panic_message, watched};
+use support::{alone, cpu, eventually, pair, panic_message, watched};
 
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
@@ -105,6 +105,64 @@ fn wakes_of_a_busy_runtime_neither_block_nor_pile_up() {
     });
 }
 
+/// W13, W18: a million wakes for a thousand tasks of a runtime that does not look, all on one processor. None takes a
+/// millisecond of it, and each task is polled once for all of them.
+#[test]
+fn a_million_wakes_of_a_runtime_that_does_not_look_take_no_millisecond_each() {
+    alone("a_million_wakes_of_a_runtime_that_does_not_look_take_no_millisecond_each", 60, || {
+        const TASKS: usize = 1000;
+        one_processor();
+        let runtime = Runtime::new().unwrap();
+        let wakers: Arc<Mutex<Vec<Waker>>> = Arc::default();
+        for _ in 0..TASKS {
+            let wakers = wakers.clone();
+            let mut polls = 0;
+            runtime.spawn(poll_fn(move |cx| {
+                polls += 1;
+                if polls == 1 {
+                    wakers.lock().unwrap().push(cx.waker().clone());
+                }
+                Poll::<()>::Pending
+            }));
+        }
+        runtime.block_on(yield_now());
+        let before = runtime.metrics();
+        let wakers = std::mem::take(&mut *wakers.lock().unwrap());
+        let slow = thread::spawn(move || {
+            let mut slow = 0;
+            for n in 0..1_000_000 {
+                // Of this thread alone: the others may have the processor as long as they like.
+                let start = cpu();
+                wakers[n % TASKS].wake_by_ref();
+                slow += u32::from(cpu() - start > Duration::from_millis(1));
+            }
+            slow
+        })
+        .join()
+        .unwrap();
+        // The kernel may have counted an interrupt of its own among them.
+        assert!(slow <= 5, "{slow} of a million wakes took more than a millisecond");
+        runtime.block_on(async { (yield_now().await, yield_now().await) });
+        let after = runtime.metrics();
+        assert_eq!(after.polls - before.polls, TASKS as u64);
+        assert_eq!(after.remote_wakes - before.remote_wakes, TASKS as u64);
+    });
+}
+
+/// Leaves this process one processor of those that it may use.
+#[allow(unsafe_code)]
+fn one_processor() {
+    // SAFETY: all zeroes is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: no preconditions.
+    let here = unsafe { libc::sched_getcpu() };
+    // SAFETY: the set lives, and the number of a processor has room in it.
+    unsafe { libc::CPU_SET(here as usize, &mut set) };
+    // SAFETY: the set lives, and has the length that is given.
+    let done = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+}
+
 /// W10, W17: every one of 200,000 wakes finds a runtime that is about to sleep.
 #[test]
 fn two_runtimes_wake_each_other_200_000_times() {
@@ -172,17 +230,17 @@ fn wakes_and_spawns_may_race_with_the_end_of_the_runtime() {
                 })
             })
             .collect();
-        for _ in 0..2_000 {
+        for round in 0..if cfg!(debug_assertions) { 4_000 } else { 20_000 } {
             let runtime = Runtime::new().unwrap();
             let waker = runtime.block_on(async {
                 spawn(pending::<()>());
                 spawn(poll_fn(|cx| Poll::Ready(cx.waker().clone()))).await.unwrap()
             });
             *target.lock().unwrap() = Some((waker, runtime.remote()));
-            // Both are at it when the runtime ends.
+            // Both are at it when the runtime ends; now and then we see to it that they are.
             let before = hits.load(SeqCst);
             runtime.block_on(async {
-                while hits.load(SeqCst) < before + 2 {
+                while round % 10 == 0 && hits.load(SeqCst) < before + 2 {
                     yield_now().await;
                 }
             });
@@ -190,7 +248,7 @@ fn wakes_and_spawns_may_race_with_the_end_of_the_runtime() {
         }
         stop.store(true, SeqCst);
         threads.into_iter().for_each(|thread| thread.join().unwrap());
-        assert!(hits.load(SeqCst) >= 4_000);
+        assert!(hits.load(SeqCst) >= 800);
     });
 }
 

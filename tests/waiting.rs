@@ -3,12 +3,12 @@
 mod peer;
 mod support;
 
-use futures_io::AsyncRead;
+use futures_io::{AsyncRead, AsyncWrite};
 use futures_lite::future::{or, poll_once};
 use peer::{Foreign, fill, millis, narrow_pair, pair, reset, run};
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -362,6 +362,68 @@ fn the_last_waker_of_poll_read_is_the_one_that_is_woken() {
         // Both were let go when they were no longer needed.
         drop((old, new));
         assert_eq!((Arc::strong_count(&first), Arc::strong_count(&last)), (1, 1));
+    });
+}
+
+/// W03: a flush and a close have nothing to wait for, so they take the place of nobody who reads or writes.
+#[test]
+fn flushing_and_closing_leave_alone_who_reads_and_who_writes() {
+    run(async {
+        let (ours, mut peer) = narrow_pair();
+        let sent = fill(&ours).await;
+        would_block(ours.try_read(&mut [0; 9]));
+        let ((reader, reads), (writer, writes), (other, waker)) =
+            (Foreign::new(), Foreign::new(), Foreign::new());
+        let mut buf = [0; 9];
+        let (mut reading, mut writing, mut ending) = (&ours, &ours, &ours);
+        let mut cx = Context::from_waker(&reads);
+        assert!(Pin::new(&mut reading).poll_read(&mut cx, &mut buf).is_pending());
+        let mut cx = Context::from_waker(&writes);
+        assert!(Pin::new(&mut writing).poll_write(&mut cx, b"x").is_pending());
+
+        let mut cx = Context::from_waker(&waker);
+        assert!(Pin::new(&mut ending).poll_flush(&mut cx).is_ready());
+        let mut received = vec![0; sent];
+        peer.read_exact(&mut received).unwrap();
+        eventually(|| writer.woken() == 1).await;
+        assert_eq!(reader.woken(), 0, "the reader has nothing yet");
+
+        let mut cx = Context::from_waker(&waker);
+        assert!(Pin::new(&mut ending).poll_close(&mut cx).is_ready());
+        peer.write_all(b"y").unwrap();
+        eventually(|| reader.woken() == 1).await;
+        let mut cx = Context::from_waker(&reads);
+        assert!(Pin::new(&mut reading).poll_read(&mut cx, &mut buf).is_ready());
+        assert_eq!(other.woken(), 0, "who flushed and closed never waited");
+    });
+}
+
+async fn eventually(mut holds: impl FnMut() -> bool) {
+    while !holds() {
+        sleep(millis(1)).await;
+    }
+}
+
+/// W03: the two halves of a stream, polled by two tasks with wakers of their own.
+#[test]
+fn halves_are_woken_each_for_its_own_direction() {
+    run(async {
+        let (ours, mut peer) = narrow_pair();
+        let sent = fill(&ours).await;
+        would_block(ours.try_read(&mut [0; 9]));
+        let (mut read, mut write) = ours.into_split();
+        let ((reader, reads), (writer, writes)) = (Foreign::new(), Foreign::new());
+        let mut buf = [0; 9];
+        let mut cx = Context::from_waker(&writes);
+        assert!(Pin::new(&mut write).poll_write(&mut cx, b"x").is_pending());
+        let mut cx = Context::from_waker(&reads);
+        assert!(Pin::new(&mut read).poll_read(&mut cx, &mut buf).is_pending());
+        peer.read_exact(&mut vec![0; sent]).unwrap();
+        eventually(|| writer.woken() == 1).await;
+        assert_eq!(reader.woken(), 0);
+        peer.write_all(b"y").unwrap();
+        eventually(|| reader.woken() == 1).await;
+        assert_eq!(writer.woken(), 1);
     });
 }
 

@@ -356,3 +356,41 @@ fn what_was_written_before_a_wake_is_seen_after_it() {
         writer.join().unwrap();
     });
 }
+
+/// W09: two threads wake one task, and of the second wake nothing is left but what was written before it.
+#[test]
+fn what_was_written_before_a_wake_that_came_second_is_seen_as_well() {
+    watched(30, || {
+        const ROUNDS: usize = 10_000;
+        let waker: Arc<Mutex<Option<Waker>>> = Arc::default();
+        let written: Arc<[AtomicUsize; 2]> = Arc::default();
+        let done = Arc::new(AtomicUsize::new(0));
+        let threads = [0, 1].map(|who| {
+            let (waker, written, done) = (waker.clone(), written.clone(), done.clone());
+            thread::spawn(move || {
+                for round in 1..=ROUNDS {
+                    // Both at once: a round begins when both have ended the one before.
+                    while done.load(Relaxed) < 2 * (round - 1) || waker.lock().unwrap().is_none() {
+                        thread::yield_now();
+                    }
+                    let waker = waker.lock().unwrap().clone().unwrap();
+                    written[who].store(round, Relaxed);
+                    waker.wake();
+                    done.fetch_add(1, Relaxed);
+                }
+            })
+        });
+        block_on(poll_fn(|cx| {
+            let mut waker = waker.lock().unwrap();
+            if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
+            }
+            // Nobody else will wake it: a write that this poll does not see is one that no poll sees.
+            match written.iter().all(|written| written.load(Relaxed) == ROUNDS) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        }));
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
