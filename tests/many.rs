@@ -5,12 +5,15 @@ mod support;
 
 use peer::{millis, room_for};
 use std::cell::Cell;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
+use std::thread;
+use std::time::{Duration, Instant};
 use support::{Random, alone, cpu, sleeps, watched};
-use waken::time::sleep;
+use waken::task::yield_now;
+use waken::time::{sleep, sleep_until};
 use waken::{AsyncTcpListener, AsyncTcpStream, JoinSet, Runtime, spawn};
 
 /// How many are and were open at once.
@@ -175,5 +178,105 @@ fn a_thousand_idle_connections_cost_no_cpu() {
                 exchange(stream, *number, 2).await;
             }
         });
+    });
+}
+
+/// How long each of `count` exchanges took, from the longest to the shortest.
+async fn latencies(stream: AsyncTcpStream, count: usize, pause: Duration) -> Vec<Duration> {
+    let mut took = Vec::with_capacity(count);
+    for _ in 0..count {
+        sleep(pause).await;
+        let start = Instant::now();
+        stream.write_all(b"ping").await.unwrap();
+        stream.read_exact(&mut [0; 4]).await.unwrap();
+        took.push(start.elapsed());
+    }
+    took
+}
+
+/// Of a hundred of them the slowest but one.
+fn p99(mut took: Vec<Duration>) -> Duration {
+    took.sort();
+    took[took.len() * 99 / 100]
+}
+
+/// Q02: one connection that always has something to read, and a hundred that echo.
+#[test]
+fn beside_a_fire_hose_a_hundred_connections_are_answered_within_50_ms() {
+    watched(60, || {
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            let (ours, mut peer) = peer::pair();
+            let hose = thread::spawn(move || while peer.write_all(&[0; 1 << 16]).is_ok() {});
+            let drunk = Rc::new(Cell::new(0));
+            let count = drunk.clone();
+            let drinking = spawn(async move {
+                let mut byte = [0; 64];
+                while ours.read(&mut byte).await.unwrap() > 0 {
+                    count.set(count.get() + 1);
+                }
+            })
+            .abort_on_drop();
+            let (addr, _open) = serve().await;
+            let mut set = JoinSet::new();
+            for _ in 0..100 {
+                let stream = AsyncTcpStream::connect(addr).await.unwrap();
+                set.spawn(latencies(stream, 20, millis(1)));
+            }
+            let mut took = Vec::new();
+            while let Some(some) = set.join_next().await {
+                took.extend(some.unwrap());
+            }
+            let slow = p99(took);
+            println!("beside {} reads of a fire hose, p99 {slow:?}", drunk.get());
+            assert!(drunk.get() > 10_000, "{} reads meanwhile", drunk.get());
+            assert!(slow < millis(50), "p99 {slow:?}");
+            drop(drinking);
+            yield_now().await;
+            hose.join().unwrap();
+        });
+    });
+}
+
+/// M15: 100,000 timers that are due at once only queue their tasks. An echo waits for its turns among these, and for no more.
+#[test]
+fn while_100_000_timers_fire_at_once_echoes_come_back() {
+    watched(60, || {
+        const TIMERS: u64 = 100_000;
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            let (addr, _open) = serve().await;
+            let stream = AsyncTcpStream::connect(addr).await.unwrap();
+            let due = waken::time::now() + millis(700);
+            let (polls, ended) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+            for _ in 0..TIMERS {
+                let (polls, ended) = (polls.clone(), ended.clone());
+                drop(spawn(async move {
+                    sleep_until(due).await;
+                    for _ in 0..10 {
+                        polls.set(polls.get() + 1);
+                        yield_now().await;
+                    }
+                    ended.set(ended.get() + 1);
+                }));
+            }
+            sleep_until(due).await;
+            let (mut echoes, mut most) = (0, 0);
+            while ended.get() < TIMERS {
+                let before = polls.get();
+                stream.write_all(b"ping").await.unwrap();
+                stream.read_exact(&mut [0; 4]).await.unwrap();
+                most = most.max(polls.get() - before);
+                echoes += 1;
+            }
+            println!("{echoes} echoes meanwhile, at most {most} polls of others in one");
+            // To the server, and back: each time past the others once, and a turn for what has just missed one.
+            assert!(echoes >= 3 && most <= 3 * TIMERS, "{echoes} echoes, {most} polls in one");
+        });
+        assert_eq!(runtime.metrics().timers_alive, 0);
+        assert!(
+            runtime.metrics().timers_fired > TIMERS / 2,
+            "the others were due before their first poll"
+        );
     });
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use support::watched;
 use waken::task::yield_now;
 use waken::time::{sleep, timeout};
-use waken::{AsyncTcpListener, AsyncTcpStream, Runtime, block_on, spawn};
+use waken::{AsyncTcpListener, AsyncTcpStream, JoinHandle, Runtime, block_on, spawn};
 
 // ---- counting ---------------------------------------------------------------------------------
 
@@ -343,6 +343,40 @@ fn a_leaked_waker_keeps_nothing_of_a_task_that_has_ended() {
         runtime.block_on(async { wakers.iter().for_each(Waker::wake_by_ref) });
         drop(runtime);
         wakers.iter().for_each(Waker::wake_by_ref);
+    });
+}
+
+/// T14: 100,000 tasks at once, each with a future of a kilobyte, and a waker of each that is leaked.
+#[test]
+fn of_tasks_that_have_ended_nothing_stays_though_each_has_leaked_a_waker() {
+    watched(60, || {
+        const TASKS: i64 = 100_000;
+        let runtime = Runtime::new().unwrap();
+        let spawn_all = |handles: &mut Vec<JoinHandle<u64>>| {
+            for n in 0..TASKS as u64 {
+                let heavy = [1u8; 1024];
+                handles.push(runtime.spawn(async move {
+                    std::mem::forget(poll_fn(|cx| Poll::Ready(cx.waker().clone())).await);
+                    n + heavy.len() as u64
+                }));
+            }
+        };
+        let mut handles = Vec::with_capacity(TASKS as usize);
+        let before = live();
+        spawn_all(&mut handles);
+        let during = (live() - before) / TASKS;
+        assert!(during > 1024, "{during} bytes while the futures are there");
+        runtime.block_on(yield_now());
+        assert!(handles.iter().all(JoinHandle::is_finished));
+        // Until it is joined, an output lies where the future was: that room, and no more.
+        let unjoined = (live() - before) / TASKS;
+        assert!(unjoined <= during, "{unjoined} bytes of each are kept for an output");
+        handles.clear();
+        let left = live() - before;
+        println!(
+            "a task: {during} bytes, {unjoined} when it has ended; when the handles are dropped, {left} of all"
+        );
+        assert!(left <= KEPT, "{left} bytes stay of {TASKS} tasks");
     });
 }
 

@@ -1,19 +1,20 @@
 //! Panics: each goes to whom it concerns, and nobody else notices.
 mod support;
-use support::{alone, panic_message, watched};
+use support::{alone, keep, panic_message, watched};
 
 use std::any::Any;
 use std::cell::Cell;
 use std::error::Error;
-use std::future::pending;
+use std::future::{Ready, pending};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::thread;
+use std::time::Duration;
 use waken::task::yield_now;
-use waken::{JoinError, Runtime, block_on, spawn};
+use waken::{JoinError, JoinSet, Runtime, block_on, spawn};
 
 /// Panics when it is dropped, and counts that.
 struct Bomb(Rc<Cell<u32>>);
@@ -296,4 +297,46 @@ impl JoinElsewhere for waken::runtime::RemoteJoinHandle<()> {
     fn join_elsewhere(self) -> JoinError {
         thread::spawn(move || self.join()).join().unwrap().unwrap_err()
     }
+}
+
+/// U14: what panics before its task is there leaves no part of one behind.
+#[test]
+fn a_panic_on_the_way_to_a_task_leaves_no_half_of_one() {
+    struct Unready(#[allow(dead_code)] Rc<()>);
+    impl IntoFuture for Unready {
+        type Output = ();
+        type IntoFuture = std::future::Ready<()>;
+        fn into_future(self) -> Self::IntoFuture {
+            panic!("into a future");
+        }
+    }
+    watched(10, || {
+        let runtime = Runtime::new().unwrap();
+        let all = Rc::new(());
+        runtime.block_on(async {
+            let before = runtime.metrics();
+            for _ in 0..100 {
+                let timed = || waken::time::timeout(Duration::from_secs(9), Unready(all.clone()));
+                assert!(catch_unwind(AssertUnwindSafe(timed)).is_err());
+                let mut set = JoinSet::new();
+                let fill = || {
+                    for n in 0..3 {
+                        assert!(n < 2, "in the iterator");
+                        set.spawn(keep(all.clone()));
+                    }
+                };
+                assert!(catch_unwind(AssertUnwindSafe(fill)).is_err());
+                assert_eq!(set.len(), 2, "those that came before");
+                set.shutdown().await;
+                // What is to make the future panics in the task, whose end it is.
+                let task =
+                    runtime.remote().spawn(|| -> Ready<()> { panic!("instead of a future") });
+                assert!(task.unwrap().await.unwrap_err().is_panic());
+            }
+            let after = runtime.metrics();
+            assert_eq!((after.tasks_alive, after.timers_alive), (0, before.timers_alive));
+            assert_eq!(Rc::strong_count(&all), 1);
+        });
+        works(&runtime);
+    });
 }

@@ -2,16 +2,18 @@
 mod support;
 
 use futures_io::AsyncRead;
+use std::cell::RefCell;
 use std::future::{pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
-use support::{pair, panic_message, watched};
+use support::{alone, keep, on_drop, pair, panic_message, poll_once, watched};
 use waken::net::AsyncUnixStream;
 use waken::runtime::{Next, PanicPolicy};
 use waken::task::{self, yield_now};
@@ -81,6 +83,70 @@ fn a_panic_in_the_one_who_is_told_harms_nobody() {
 }
 
 // ---- panics that nobody joins -----------------------------------------------------------------
+
+/// All that needs a runtime and does not wait.
+fn use_the_whole_api() {
+    let task = spawn(pending::<()>());
+    task.abort();
+    drop((task, spawn(async {}), task::try_id()));
+    assert!(!waken::runtime::tasks().is_empty());
+    assert!(waken::runtime::metrics().tasks_alive > 0);
+    let remote = waken::runtime::remote();
+    remote.wake();
+    drop(remote.spawn(|| async {}));
+    let mut timer = sleep(Duration::from_secs(99));
+    assert!(poll_once(&mut timer).is_pending());
+    timer.reset(waken::time::now());
+    assert!(poll_once(&mut Box::pin(AsyncTcpListener::bind("127.0.0.1:0"))).is_ready());
+}
+
+/// R08.
+#[test]
+fn whoever_is_told_of_a_long_poll_may_use_the_whole_api() {
+    watched(20, || {
+        let calls = Arc::new(AtomicU32::new(0));
+        let counted = calls.clone();
+        let told = move |_: &task::TaskInfo, _| {
+            // Of the tasks that it spawns it is told as well.
+            if counted.fetch_add(1, Relaxed) < 20 {
+                use_the_whole_api();
+            }
+        };
+        let runtime = Builder::new().on_long_poll(Duration::ZERO, told).build().unwrap();
+        runtime.block_on(async {
+            assert_eq!(spawn(async { 5 }).await.unwrap(), 5);
+            assert!(spawn(async { panic!("in a task") }).await.unwrap_err().is_panic());
+            while calls.load(Relaxed) < 20 {
+                spawn(yield_now()).await.unwrap();
+            }
+        });
+        assert_eq!(runtime.metrics().timers_alive, 0);
+    });
+}
+
+/// R08: it runs while a task panics, in its poll and in its destructor.
+#[test]
+fn a_panic_hook_may_use_the_whole_api() {
+    alone("a_panic_hook_may_use_the_whole_api", 20, || {
+        static CALLS: AtomicU32 = AtomicU32::new(0);
+        std::panic::set_hook(Box::new(|_| {
+            use_the_whole_api();
+            CALLS.fetch_add(1, Relaxed);
+        }));
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            assert!(spawn(async { panic!("in a poll") }).await.unwrap_err().is_panic());
+            let task = spawn(keep(on_drop(|| panic!("in a destructor"))));
+            yield_now().await;
+            task.abort();
+            assert!(task.await.unwrap_err().is_cancelled());
+            spawn(keep(on_drop(|| panic!("at the end"))));
+            yield_now().await;
+        });
+        drop(runtime);
+        assert_eq!(CALLS.load(Relaxed), 3);
+    });
+}
 
 fn loud() -> Runtime {
     Builder::new().panics(PanicPolicy::PropagateUnobserved).build().unwrap()
@@ -278,6 +344,61 @@ fn of_ten_thousand_such_tasks_ten_are_told() {
     });
     let Some(told) = told else { return };
     assert_eq!(told.len(), if cfg!(debug_assertions) { 10 } else { 0 }, "{told:?}");
+}
+
+/// W16: a waker counts nothing that could overflow. Debug builds count the clones that are at home, as far as that goes.
+#[test]
+fn a_million_clones_that_are_never_dropped_change_nothing() {
+    let told = told("a_million_clones_that_are_never_dropped_change_nothing", || {
+        block_on(async {
+            for clones in [254, 255, 256, 257, 300, 65_536, 1_000_000] {
+                let shown = Rc::new(RefCell::new(None));
+                let show = shown.clone();
+                let mut polls = 0;
+                let task = spawn(poll_fn(move |cx| {
+                    polls += 1;
+                    match polls {
+                        1 => *show.borrow_mut() = Some(cx.waker().clone()),
+                        2 => {}
+                        _ => return Poll::Ready(()),
+                    }
+                    Poll::Pending
+                }));
+                yield_now().await;
+                let waker: Waker = shown.take().unwrap();
+                for _ in 0..clones {
+                    drop(waker.clone());
+                    std::mem::forget(waker.clone());
+                }
+                waker.wake_by_ref();
+                yield_now().await;
+                waker.wake();
+                task.await.unwrap();
+            }
+            // Many are made, and all but one are dropped.
+            for clones in [255, 256, 257, 1000] {
+                let shown = Rc::new(RefCell::new(Vec::new()));
+                let show = shown.clone();
+                let mut polls = 0;
+                let task = spawn(poll_fn(move |cx| {
+                    polls += 1;
+                    if polls == 1 {
+                        show.borrow_mut().extend((0..clones).map(|_| cx.waker().clone()));
+                    }
+                    if polls == 3 { Poll::Ready(()) } else { Poll::Pending }
+                }));
+                yield_now().await;
+                let last = shown.borrow_mut().pop().unwrap();
+                shown.borrow_mut().clear();
+                last.wake_by_ref();
+                yield_now().await;
+                last.wake();
+                task.await.unwrap();
+            }
+        });
+    });
+    let Some(told) = told else { return };
+    assert_eq!(told.len(), 0, "{told:?}");
 }
 
 /// Standard error may be a file system without room.

@@ -204,12 +204,12 @@ fn a_runtime_may_end_inside_a_task_of_another() {
 
 /// D04.
 #[test]
-fn two_thousand_runtimes_leave_no_descriptor_behind() {
-    alone("two_thousand_runtimes_leave_no_descriptor_behind", 60, || {
-        // Duplicates of two sockets: 2,000 connections would use up the ports of this machine.
+fn five_thousand_runtimes_leave_no_descriptor_behind() {
+    alone("five_thousand_runtimes_leave_no_descriptor_behind", 60, || {
+        // Duplicates of two sockets: 10,000 connections would use up the ports of this machine.
         let ends = io_pair();
         let before = fds();
-        for n in 0..2_000 {
+        for n in 0..5_000 {
             let runtime = Runtime::new().unwrap();
             let registered = |end: &std::net::TcpStream| {
                 let _current = runtime.enter();

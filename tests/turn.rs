@@ -259,3 +259,35 @@ fn the_documented_loop_ends_also_when_the_last_wait_was_full() {
         assert!(task.is_finished());
     });
 }
+
+/// D07: nothing here waits for the end of a runtime, so there is no limit for that. Whatever else takes a limit takes any.
+#[test]
+fn no_duration_is_too_long() {
+    watched(20, || {
+        for longest in [
+            Duration::MAX,
+            Duration::MAX - Duration::from_nanos(1),
+            Duration::from_secs(u64::MAX >> 1),
+        ] {
+            let builder =
+                Builder::new().spin(longest).on_long_poll(longest, |_, _| panic!("so long"));
+            let runtime = builder.self_waking_fd(true).build().unwrap();
+            runtime.spawn(sleep(longest));
+            runtime.spawn(sleep(Duration::from_millis(2)));
+            // Until a timer is due, and until another thread wants something.
+            while runtime.metrics().timers_fired == 0 {
+                runtime.turn(Some(longest)).unwrap();
+            }
+            let remote = runtime.remote();
+            let thread =
+                thread::spawn(move || remote.spawn(|| async { 7 }).unwrap().join().unwrap());
+            while !thread.is_finished() {
+                runtime.turn(Some(longest.min(Duration::from_millis(1)))).unwrap();
+            }
+            assert_eq!(thread.join().unwrap(), 7);
+            let start = Instant::now();
+            drop(runtime);
+            assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        }
+    });
+}

@@ -365,6 +365,25 @@ fn the_last_waker_of_poll_read_is_the_one_that_is_woken() {
     });
 }
 
+/// U10: the kernel never has a buffer beyond a call. So a read that is leaked while it waits writes nothing, ever after.
+#[test]
+fn a_read_that_is_leaked_leaves_its_buffer_alone() {
+    run(async {
+        let (ours, mut peer) = pair();
+        let mut buf = [7; 64];
+        let mut reading = Box::pin(ours.read(&mut buf));
+        assert!(poll_once(&mut reading).await.is_none());
+        std::mem::forget(reading);
+        peer.write_all(&[1; 64]).unwrap();
+        ours.readable().await.unwrap();
+        sleep(millis(5)).await;
+        assert_eq!(buf, [7; 64]);
+        // Nor has it taken anything, and whoever reads now is served.
+        assert_eq!(ours.read(&mut buf).await.unwrap(), 64);
+        assert_eq!(buf, [1; 64]);
+    });
+}
+
 /// W03: a flush and a close have nothing to wait for, so they take the place of nobody who reads or writes.
 #[test]
 fn flushing_and_closing_leave_alone_who_reads_and_who_writes() {
