@@ -23,6 +23,32 @@
 //! reaches it from other threads, or runs it inside another loop. How it works inside is told by `README.md` and
 //! `ARCHITECTURE.md`, and by the files themselves, which are meant to be read.
 //!
+//! # Where things work
+//!
+//! | | `Send` and `Sync` | on another thread, or under another runtime |
+//! |---|---|---|
+//! | [`Runtime`], [`EnterGuard`](runtime::EnterGuard) | no | cannot get there |
+//! | sockets, listeners, [`io::AsyncFd`] | yes (an `AsyncFd` if its value is) | every operation is an error that says so; a drop closes it |
+//! | [`Sleep`](time::Sleep), [`Interval`](time::Interval), [`Timeout`](time::Timeout) | yes (a `Timeout` if its future is) | waits with the runtime that polls it |
+//! | [`JoinHandle`], [`JoinSet`] | if the output is | awaiting it panics while its runtime lives; a drop takes effect at home |
+//! | [`AbortHandle`](task::AbortHandle), [`Remote`], [`RemoteJoinHandle`](runtime::RemoteJoinHandle), a task's `Waker` | yes | works |
+//!
+//! Outside of any runtime [`spawn`] panics, a socket is an error, and a timer that has to wait panics when it is polled; one that is due
+//! is ready. Each says what to do: [`block_on`], or [`Runtime::enter`]. After the end of its runtime a task is cancelled,
+//! a socket is an error, and a wake does nothing. In a forked child the runtimes of the parent panic when they are run, and what is dropped
+//! there is still the parent's; the child may make runtimes of its own.
+//!
+//! A global allocator must not call anything of this crate, and wake nobody: memory is asked for while tables are open.
+//!
+//! # Figures
+//!
+//! A turn polls each task once that was ready when it began; then the kernel brings up to 256 events, and timers that are due
+//! fire. Within one poll a task may have 128 operations that are ready; then it lets the others go first. [`Builder`] changes
+//! all of that. A pending task costs 104 bytes, in tables whose room doubles, and one allocation for its future; an idle connection, in a
+//! task of its own, less than 400 bytes beside its buffer. A task that has ended keeps the room of its future until it is joined, or
+//! its handle is dropped. After a burst the tables keep their room, at most 112 bytes a task and 16 a socket, until no task, or no
+//! socket, is left.
+//!
 //! Three features, each with a dependency: `signal` for signals (on `signal-hook-registry`), `blocking` for a pool of
 //! threads (the crate `blocking`), `hyper` for HTTP (the traits of hyper 1).
 

@@ -220,7 +220,7 @@ fn has_ended(key: TaskKey) -> bool {
     })
 }
 
-/// Lets the other tasks that are ready, and I/O and timers that are due, go first.
+/// Lets the other tasks that are ready, and I/O and timers that are due, go first. Cancel safe.
 ///
 /// ```
 /// # waken::block_on(async {
@@ -255,7 +255,7 @@ impl Future for YieldNow {
 }
 
 /// Spends one unit of the task's budget, and yields when that is used up. For loops that compute, or read what is
-/// always ready, and should not yield every time round.
+/// always ready, and should not yield every time round. Cancel safe.
 ///
 /// ```
 /// # waken::block_on(async {

@@ -58,7 +58,7 @@ fn six_hundred_clients_that_came_before_the_first_accept_are_accepted_one_a_turn
     });
 }
 
-/// L04, k14: the address comes from the accept, since the socket knows none any more.
+/// L04, k14, N01: the address comes from the accept, since the socket knows none any more.
 #[test]
 fn a_client_that_has_reset_already_is_accepted_and_its_first_read_says_so() {
     run(async {
@@ -163,7 +163,7 @@ fn try_accept_takes_who_is_there() {
     });
 }
 
-/// An accept that is given up has taken nobody.
+/// N05: an accept that is given up has taken nobody.
 #[test]
 fn a_cancelled_accept_loses_no_client() {
     run(async {

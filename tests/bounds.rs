@@ -129,7 +129,7 @@ is_not!(Sync: Runtime, EnterGuard<'static>);
 is_not!(Clone: Runtime, JoinHandle<u8>, JoinSet<u8>);
 is!(Debug: Runtime, EnterGuard<'static>);
 
-/// U04: every public type, so that one that is new gets its line as well.
+/// U04, N08: every public type, so that one that is new gets its line as well.
 #[test]
 fn every_public_type_says_here_whether_it_crosses_threads() {
     // In private modules, and named by no signature that anybody can write down.

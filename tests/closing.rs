@@ -48,6 +48,7 @@ fn closing_after_a_reset_is_fine() {
     });
 }
 
+/// N02.
 #[test]
 fn dropping_the_write_half_ends_the_sending_and_forgetting_it_does_not() {
     run(async {
@@ -91,7 +92,7 @@ fn halves_of_one_stream_reunite_and_halves_of_two_do_not() {
     });
 }
 
-/// S05, k27: what `drop` costs when input is unread, and how not to pay it.
+/// S05, k27, N02: what `drop` costs when input is unread, and how not to pay it.
 #[test]
 fn dropping_with_unread_input_resets_and_reading_to_the_end_first_does_not() {
     run(async {

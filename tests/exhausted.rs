@@ -160,6 +160,7 @@ fn a_naive_loop_neither_spins_nor_stalls(name: &str, accept: Loop) {
     });
 }
 
+/// N01.
 #[test]
 fn a_loop_around_accept_neither_spins_nor_stalls() {
     a_naive_loop_neither_spins_nor_stalls(
@@ -200,7 +201,7 @@ fn a_pause_ends_also_with_the_smallest_budget() {
     });
 }
 
-/// L01: the pauses of the second shortage are as short as those of the first.
+/// L01, N01: the pauses of the second shortage are as short as those of the first.
 #[test]
 fn a_success_resets_the_pause() {
     alone("a_success_resets_the_pause", 10, || {

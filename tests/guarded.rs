@@ -121,6 +121,7 @@ fn an_address_family_that_is_missing_does_not_end_a_connect() {
     })
 }
 
+/// N06.
 #[test]
 fn timers_work_where_a_filter_forbids_the_newest_call() {
     alone("timers_work_where_a_filter_forbids_the_newest_call", 5, || {

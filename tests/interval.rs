@@ -122,6 +122,7 @@ fn delay_and_skip_make_no_burst_after_a_long_block() {
     });
 }
 
+/// N05.
 #[test]
 fn a_reset_starts_a_new_period_and_a_dropped_tick_is_not_lost() {
     watched(10, || {

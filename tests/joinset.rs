@@ -251,6 +251,7 @@ fn a_detached_member_runs_on_alone() {
     });
 }
 
+/// N03.
 #[test]
 fn dropping_the_set_aborts_its_members_before_the_next_turn_ends() {
     watched(10, || {
@@ -372,6 +373,7 @@ fn a_set_inside_a_task_ends_with_the_runtime() {
     });
 }
 
+/// N08.
 #[test]
 fn a_set_polled_under_another_runtime_panics_with_a_sentence_while_its_own_lives() {
     watched(10, || {

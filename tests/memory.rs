@@ -152,6 +152,7 @@ fn a_million_sleeps_and_timeouts_that_are_given_up_allocate_nothing() {
     });
 }
 
+/// N10.
 #[test]
 fn spawning_and_awaiting_a_task_allocates_once() {
     watched(60, || {
@@ -187,6 +188,28 @@ fn a_pending_task_costs_at_most_160_bytes() {
     });
 }
 
+/// N10: the figures that stand in `runtime/lib.rs`. As many as fill tables whose room doubles.
+#[test]
+fn a_task_costs_what_the_documentation_says() {
+    const TASKS: i64 = 1 << 16;
+    let each = |spawn: fn(&Runtime)| {
+        let runtime = Runtime::new().unwrap();
+        drop(runtime.spawn(pending::<()>())); // It lives on.
+        let before = live();
+        for _ in 1..TASKS {
+            spawn(&runtime);
+        }
+        runtime.block_on(async { (yield_now().await, yield_now().await) });
+        ((live() - before).unsigned_abs().div_ceil(TASKS as u64), runtime.metrics().tasks_alive)
+    };
+    watched(60, || {
+        // A future of no size, and the byte that says whether it has ended.
+        assert_eq!(each(|runtime| drop(runtime.spawn(pending::<()>()))), (104 + 1, TASKS as u64));
+        assert_eq!(each(|runtime| drop(runtime.spawn(yield_now()))), (112, 1), "after a burst");
+    });
+}
+
+/// N10.
 #[test]
 fn an_idle_connection_costs_at_most_300_bytes_beyond_its_buffer() {
     watched(60, || {
@@ -346,7 +369,7 @@ fn a_leaked_waker_keeps_nothing_of_a_task_that_has_ended() {
     });
 }
 
-/// T14: 100,000 tasks at once, each with a future of a kilobyte, and a waker of each that is leaked.
+/// T14, N10: 100,000 tasks at once, each with a future of a kilobyte, and a waker of each that is leaked.
 #[test]
 fn of_tasks_that_have_ended_nothing_stays_though_each_has_leaked_a_waker() {
     watched(60, || {

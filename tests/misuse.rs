@@ -110,6 +110,7 @@ fn a_block_on_that_panics_leaves_the_thread_and_the_runtime_usable() {
     });
 }
 
+/// N09.
 #[test]
 fn spawning_outside_of_a_runtime_panics_with_a_sentence() {
     watched(10, || {
@@ -124,6 +125,7 @@ fn spawning_outside_of_a_runtime_panics_with_a_sentence() {
     });
 }
 
+/// N09.
 #[test]
 fn a_timer_that_has_to_wait_panics_outside_of_a_runtime() {
     watched(10, || {
@@ -137,7 +139,7 @@ fn a_timer_that_has_to_wait_panics_outside_of_a_runtime() {
     });
 }
 
-/// There is nothing to wait for, and so no runtime is needed. On a thread that never had one.
+/// N09: there is nothing to wait for, and so no runtime is needed. On a thread that never had one.
 #[test]
 fn a_timer_that_is_due_is_ready_at_its_first_poll_without_a_runtime() {
     watched(10, || {
@@ -175,6 +177,7 @@ fn an_interval_of_zero_panics_with_a_sentence() {
     });
 }
 
+/// N09.
 #[test]
 fn sockets_made_outside_of_a_runtime_are_an_error_that_names_block_on() {
     watched(10, || {
@@ -208,7 +211,7 @@ fn sockets_used_outside_of_their_block_on_are_refused_and_work_again_inside() {
     });
 }
 
-/// D02.
+/// D02, N09.
 #[test]
 fn sockets_whose_runtime_has_ended_are_refused_everywhere_and_can_be_taken_out() {
     watched(10, || {
@@ -229,6 +232,7 @@ fn sockets_whose_runtime_has_ended_are_refused_everywhere_and_can_be_taken_out()
     });
 }
 
+/// N08.
 #[test]
 fn sockets_on_another_thread_are_refused_and_may_be_dropped_there() {
     watched(10, || {
@@ -249,6 +253,7 @@ fn sockets_on_another_thread_are_refused_and_may_be_dropped_there() {
     });
 }
 
+/// N08.
 #[test]
 fn sockets_under_another_runtime_of_the_thread_are_refused() {
     watched(10, || {
@@ -265,7 +270,7 @@ fn sockets_under_another_runtime_of_the_thread_are_refused() {
     });
 }
 
-/// D03.
+/// D03, N08.
 #[test]
 fn a_join_under_another_runtime_panics_while_its_own_lives_and_is_cancelled_after() {
     watched(10, || {

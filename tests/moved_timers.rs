@@ -189,7 +189,7 @@ async fn yield_once() {
 
 // ---- runtimes and threads ---------------------------------------------------------------------
 
-/// M13.
+/// M13, N08.
 #[test]
 fn a_sleep_that_is_polled_under_another_runtime_registers_there_and_leaves_the_first() {
     watched(10, || {
@@ -213,7 +213,7 @@ fn a_sleep_that_is_polled_under_another_runtime_registers_there_and_leaves_the_f
     });
 }
 
-/// M13, R03.
+/// M13, R03, N08.
 #[test]
 fn a_sleep_that_is_polled_on_another_thread_registers_there_and_leaves_home() {
     watched(10, || {

@@ -16,7 +16,7 @@ use waken::task::yield_now;
 use waken::time::{Sleep, sleep};
 use waken::{AsyncTcpListener, Runtime, block_on, spawn};
 
-/// D02.
+/// D02, N09.
 #[test]
 fn what_outlives_its_runtime_says_so_and_is_dropped_in_silence() {
     watched(10, || {

@@ -70,7 +70,7 @@ fn refused(name: &str) -> usize {
     expected.len()
 }
 
-/// U02, U03, U04, U10, T03, R04, P04: what the types and the borrow checker refuse.
+/// U02, U03, U04, U10, T03, R04, P04, N08: what the types and the borrow checker refuse.
 #[test]
 fn fifty_misuses_do_not_compile() {
     let (types, borrows) = (refused("types"), refused("borrows"));

@@ -57,6 +57,7 @@ fn message_of<R>(code: impl FnOnce() -> R) -> String {
     panic_message(catch_unwind(AssertUnwindSafe(code)).err().expect("a panic"))
 }
 
+/// N08.
 #[test]
 fn a_remote_spawn_can_be_joined_by_a_thread_and_awaited_by_a_runtime() {
     watched(10, || {

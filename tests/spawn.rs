@@ -85,7 +85,7 @@ fn futures_and_outputs_need_no_send() {
     });
 }
 
-/// T02.
+/// T02, N03.
 #[test]
 fn a_task_whose_handle_is_dropped_runs_on() {
     watched(10, || {
@@ -135,7 +135,7 @@ fn an_output_that_panics_in_its_destructor_harms_only_who_drops_it() {
     });
 }
 
-/// W14.
+/// W14, N05.
 #[test]
 fn a_join_can_be_given_up_and_taken_up_again() {
     watched(10, || {

@@ -53,7 +53,7 @@ fn message_of<R>(code: impl FnOnce() -> R) -> String {
     panic_message(catch_unwind(AssertUnwindSafe(code)).err().expect("a panic"))
 }
 
-/// W10: as the root and as a task, while the runtime sleeps.
+/// W10, N08: as the root and as a task, while the runtime sleeps.
 #[test]
 fn a_wake_from_another_thread_reaches_a_runtime_that_sleeps() {
     watched(10, || {
@@ -283,7 +283,7 @@ fn a_wake_on_the_same_thread_makes_no_system_call() {
     });
 }
 
-/// T01, T03: what is dropped elsewhere leaves its place at home, and its output is dropped there.
+/// T01, T03, N08: what is dropped elsewhere leaves its place at home, and its output is dropped there.
 #[test]
 fn what_is_dropped_on_another_thread_is_released_at_home() {
     struct Home(thread::ThreadId, Arc<AtomicUsize>);
@@ -332,7 +332,7 @@ fn what_is_dropped_on_another_thread_is_released_at_home() {
     });
 }
 
-/// T04: the future is dropped at home, and a runtime that sleeps is told.
+/// T04, N08: the future is dropped at home, and a runtime that sleeps is told.
 #[test]
 fn a_task_can_be_aborted_from_another_thread() {
     watched(10, || {

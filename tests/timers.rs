@@ -105,7 +105,7 @@ fn ten_thousand_timers_with_one_deadline_all_fire_in_order() {
     assert_eq!(runtime.metrics().timers_fired, 10_001, "the root's as well");
 }
 
-/// M03, E16.
+/// M03, E16, N06.
 #[test]
 fn no_sleep_is_ever_early_and_the_usual_one_is_not_a_millisecond_late() {
     on_runtime(|| async {
@@ -143,7 +143,7 @@ fn a_sleep_of_100_ms_is_one_wait_in_the_kernel_not_many() {
     assert!(runtime.metrics().epoll_waits <= 3, "{:?}", runtime.metrics());
 }
 
-/// M12.
+/// M12, N07.
 #[test]
 fn timers_fire_though_another_task_yields_for_ever() {
     on_runtime(|| async {
@@ -158,7 +158,7 @@ fn timers_fire_though_another_task_yields_for_ever() {
     });
 }
 
-/// M12: the clock is looked at in every turn, and no later.
+/// M12, N06: the clock is looked at in every turn, and no later.
 #[test]
 fn a_timer_that_is_due_waits_for_one_turn_of_a_thousand_busy_tasks() {
     let runtime = Runtime::new().unwrap();

@@ -239,7 +239,7 @@ fn the_wait_for_room_is_a_timer_at_its_line() {
     });
 }
 
-/// K05.
+/// K05, N05.
 #[test]
 fn connections_that_are_given_up_leave_nothing() {
     alone("connections_that_are_given_up_leave_nothing", 10, || {

@@ -111,7 +111,7 @@ fn a_reset_reaches_readers_and_writers_whether_they_wait_or_not() {
     });
 }
 
-/// S11: a read that is dropped before it is ready has taken nothing.
+/// S11, N05: a read that is dropped before it is ready has taken nothing.
 #[test]
 fn ten_thousand_dropped_reads_lose_no_byte() {
     run(async {

@@ -195,7 +195,7 @@ async fn pending_once() {
         .await;
 }
 
-/// "A task woken while the tasks run waits for the next turn."
+/// N07: "A task woken while the tasks run waits for the next turn."
 #[test]
 fn a_task_is_polled_once_a_turn() {
     watched(10, || {
@@ -238,7 +238,7 @@ fn will_wake_knows_the_task_and_its_clones() {
     });
 }
 
-/// W12, W15, U01.
+/// W12, W15, U01, N09.
 #[test]
 fn wakers_outlive_the_runtime_on_every_thread() {
     watched(10, || {

@@ -105,7 +105,7 @@ impl AsyncTcpStream {
         self.inner.read_exact(Some(Location::caller()), buf)
     }
 
-    /// [`read`](AsyncTcpStream::read) into several buffers, the first first. Of more than 1,024 (`IOV_MAX`) the first 1,024 are used.
+    /// [`read`](AsyncTcpStream::read) into several buffers, the first first. Of more than 1,024 (`IOV_MAX`) the first 1,024 are used. Cancel safe.
     #[doc(alias = "readv")]
     #[track_caller]
     pub fn read_vectored(
@@ -143,7 +143,7 @@ impl AsyncTcpStream {
         self.inner.write_all(Some(Location::caller()), buf)
     }
 
-    /// [`write`](AsyncTcpStream::write) from several buffers, the first first. Of more than 1,024 (`IOV_MAX`) the first 1,024 are used.
+    /// [`write`](AsyncTcpStream::write) from several buffers, the first first. Of more than 1,024 (`IOV_MAX`) the first 1,024 are used. Cancel safe.
     #[doc(alias = "writev")]
     #[track_caller]
     pub fn write_vectored(&self, bufs: &[IoSlice<'_>]) -> impl Future<Output = io::Result<usize>> {

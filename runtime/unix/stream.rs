@@ -62,7 +62,7 @@ impl AsyncUnixStream {
         connect(SocketAddr::from_pathname(path), Location::caller())
     }
 
-    /// [`connect`](AsyncUnixStream::connect), to any Unix address: an abstract name, for example.
+    /// [`connect`](AsyncUnixStream::connect), to any Unix address: an abstract name, for example. Cancel safe.
     ///
     /// # Errors
     /// As [`connect`](AsyncUnixStream::connect).
