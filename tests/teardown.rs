@@ -40,6 +40,47 @@ fn tasks_are_dropped_on_this_thread_while_their_sockets_still_work() {
     });
 }
 
+/// D01: whatever a task owns is deregistered when it is dropped with its runtime, before it is closed.
+#[test]
+fn what_tasks_own_is_deregistered_while_the_runtime_ends() {
+    watched(10, || {
+        let runtime = Runtime::new().unwrap();
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let idle = runtime.metrics();
+        let _peers = runtime.block_on(async {
+            let (stream, peer) = pair().await.unwrap();
+            let mut peer = Some(peer.into_std());
+            let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+            let (any, other) = std::os::unix::net::UnixStream::pair().unwrap();
+            let any = waken::io::AsyncFd::new(any).unwrap();
+            let mut timer = sleep(Duration::from_secs(99));
+            assert!(poll_once(&mut timer).is_pending());
+            let owned: [Box<dyn Any>; 4] =
+                [Box::new(stream), Box::new(listener), Box::new(any), Box::new(timer)];
+            for owned in owned {
+                let seen = seen.clone();
+                drop(spawn(keep(on_drop(move || {
+                    let before = waken::runtime::metrics();
+                    drop(owned);
+                    let after = waken::runtime::metrics();
+                    seen.borrow_mut().push((
+                        before.sources_alive - after.sources_alive,
+                        after.epoll_ctls - before.epoll_ctls,
+                        before.timers_alive - after.timers_alive,
+                    ));
+                }))));
+            }
+            yield_now().await;
+            (peer.take(), other)
+        });
+        assert_eq!(runtime.metrics().sources_alive - idle.sources_alive, 3);
+        drop(runtime);
+        let mut seen = seen.take();
+        seen.sort();
+        assert_eq!(seen, [(0, 0, 1), (1, 1, 0), (1, 1, 0), (1, 1, 0)]);
+    });
+}
+
 /// T13.
 #[test]
 fn what_destructors_spawn_is_dropped_as_well_100_deep() {

@@ -1,6 +1,6 @@
 //! Other threads: they wake, spawn, abort and drop, and everything is done at home.
 mod support;
-use support::{alone, cpu, eventually, pair, panic_message, watched};
+use support::{alone, cpu, eventually, pair, panic_message, sleeps, watched};
 
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
@@ -128,20 +128,21 @@ fn a_million_wakes_of_a_runtime_that_does_not_look_take_no_millisecond_each() {
         runtime.block_on(yield_now());
         let before = runtime.metrics();
         let wakers = std::mem::take(&mut *wakers.lock().unwrap());
-        let slow = thread::spawn(move || {
-            let mut slow = 0;
+        let (slow, waits) = thread::spawn(move || {
+            let (mut slow, waits) = (0, sleeps());
             for n in 0..1_000_000 {
                 // Of this thread alone: the others may have the processor as long as they like.
                 let start = cpu();
                 wakers[n % TASKS].wake_by_ref();
                 slow += u32::from(cpu() - start > Duration::from_millis(1));
             }
-            slow
+            (slow, sleeps() - waits)
         })
         .join()
         .unwrap();
-        // The kernel may have counted an interrupt of its own among them.
-        assert!(slow <= 5, "{slow} of a million wakes took more than a millisecond");
+        // Its own interrupts, and what a hypervisor takes away, the kernel may have counted as this thread's.
+        assert!(slow <= 100, "{slow} of a million wakes took more than a millisecond");
+        assert!(waits <= 10, "{waits} of a million wakes waited");
         runtime.block_on(async { (yield_now().await, yield_now().await) });
         let after = runtime.metrics();
         assert_eq!(after.polls - before.polls, TASKS as u64);
@@ -161,6 +162,87 @@ fn one_processor() {
     // SAFETY: the set lives, and has the length that is given.
     let done = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
     assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// W17: the eventfd is written once for all wakes that find the runtime parked, and once more when it has looked since. It is never
+/// read, so its count tells.
+#[test]
+fn the_eventfd_is_written_once_between_two_looks() {
+    alone("the_eventfd_is_written_once_between_two_looks", 20, || {
+        let runtime = Runtime::new().unwrap();
+        let info = std::fs::read_dir("/proc/self/fdinfo")
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|path| std::fs::read_to_string(path).is_ok_and(|it| it.contains("eventfd-count")))
+            .unwrap();
+        let written = || -> u64 {
+            let info = std::fs::read_to_string(&info).unwrap();
+            let count = info.lines().find_map(|line| line.strip_prefix("eventfd-count:")).unwrap();
+            u64::from_str_radix(count.trim(), 16).unwrap()
+        };
+        let polls = Rc::new(Cell::new(0));
+        let counted = polls.clone();
+        let (tell, told) = mpsc::channel::<Waker>();
+        runtime.spawn(poll_fn(move |cx| {
+            counted.set(counted.get() + 1);
+            tell.send(cx.waker().clone()).unwrap();
+            Poll::<()>::Pending
+        }));
+        runtime.block_on(yield_now());
+        for round in 0..100 {
+            let (waker, remote, before) = (told.recv().unwrap(), runtime.remote(), written());
+            let wakes = move || {
+                for _ in 0..1000 {
+                    waker.wake_by_ref();
+                    remote.wake();
+                }
+            };
+            thread::spawn(wakes).join().unwrap();
+            assert_eq!(written() - before, 1, "round {round}");
+            runtime.block_on(async { (yield_now().await, yield_now().await) });
+            assert_eq!(polls.get(), round + 2);
+            assert_eq!(written() - before, 1, "round {round}, after a look");
+        }
+    });
+}
+
+/// W18: two threads wake a task of ours as fast as they can, and it wakes them back. Echoes and timers have their turn.
+#[test]
+fn a_flood_of_wakes_leaves_sockets_and_timers_their_turn() {
+    watched(30, || {
+        let runtime = Runtime::new().unwrap();
+        let (waker, over) = (Arc::new(Mutex::new(None::<Waker>)), Arc::new(AtomicBool::new(false)));
+        let threads = [(); 2].map(|()| {
+            let (waker, over, remote) = (waker.clone(), over.clone(), runtime.remote());
+            thread::spawn(move || {
+                while !over.load(SeqCst) {
+                    let woken = waker.lock().unwrap().clone();
+                    woken.into_iter().for_each(Waker::wake);
+                    remote.wake();
+                }
+            })
+        });
+        runtime.block_on(async {
+            let polls = Rc::new(Cell::new(0u64));
+            let counted = polls.clone();
+            drop(spawn(poll_fn(move |cx| {
+                counted.set(counted.get() + 1);
+                waker.lock().unwrap().get_or_insert_with(|| cx.waker().clone());
+                Poll::<()>::Pending
+            })));
+            let (a, b) = pair().await.unwrap();
+            for _ in 0..200 {
+                a.write_all(b"x").await.unwrap();
+                b.read_exact(&mut [0]).await.unwrap();
+                sleep(Duration::from_millis(1)).await;
+            }
+            assert!(polls.get() > 100, "{} polls: there was no flood", polls.get());
+        });
+        over.store(true, SeqCst);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        // And nothing has gathered: each number is in the box once.
+        assert!(runtime.metrics().remote_wakes > 100);
+    });
 }
 
 /// W10, W17: every one of 200,000 wakes finds a runtime that is about to sleep.
@@ -230,7 +312,7 @@ fn wakes_and_spawns_may_race_with_the_end_of_the_runtime() {
                 })
             })
             .collect();
-        for round in 0..if cfg!(debug_assertions) { 4_000 } else { 20_000 } {
+        for round in 0..if cfg!(debug_assertions) { 2_000 } else { 20_000 } {
             let runtime = Runtime::new().unwrap();
             let waker = runtime.block_on(async {
                 spawn(pending::<()>());
@@ -248,7 +330,7 @@ fn wakes_and_spawns_may_race_with_the_end_of_the_runtime() {
         }
         stop.store(true, SeqCst);
         threads.into_iter().for_each(|thread| thread.join().unwrap());
-        assert!(hits.load(SeqCst) >= 800);
+        assert!(hits.load(SeqCst) >= 400);
     });
 }
 
@@ -265,7 +347,7 @@ fn a_wake_on_the_same_thread_makes_no_system_call() {
         let tasks: Vec<_> = (0..10)
             .map(|_| {
                 runtime.spawn(async {
-                    for _ in 0..10_000 {
+                    for _ in 0..100_000 {
                         yield_now().await;
                     }
                 })
@@ -277,7 +359,7 @@ fn a_wake_on_the_same_thread_makes_no_system_call() {
             }
         });
         let after = runtime.metrics();
-        assert!(after.wakes - before.wakes >= 100_000, "{after:?}");
+        assert!(after.wakes - before.wakes >= 1_000_000, "{after:?}");
         assert_eq!((after.epoll_waits, after.remote_wakes), (before.epoll_waits, 0));
         assert_eq!(writes(), writes_before);
     });

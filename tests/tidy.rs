@@ -289,6 +289,33 @@ fn nothing_is_used_that_only_care_makes_sound() {
     }
 }
 
+/// U08: threads meet in the mailbox alone, and there in one word and a lock; with a signal handler in one word of bits. Other
+/// atomics have no part in who sees what.
+#[test]
+fn what_orders_memory_between_threads_is_one_word_of_the_mailbox() {
+    let orders = [
+        "Acquire",
+        "Release",
+        "AcqRel",
+        "SeqCst",
+        "compare_exchange",
+        "compare_exchange_weak",
+        "fence",
+    ];
+    let mut places = Vec::new();
+    for source in sources("runtime") {
+        for (_, line) in source.code() {
+            let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+            if words.any(|word| orders.contains(&word)) {
+                places.push(source.name());
+            }
+        }
+    }
+    places.sort();
+    places.dedup();
+    assert_eq!(places, ["runtime/mailbox.rs", "runtime/sys/signal.rs"], "a new one needs a model");
+}
+
 /// U12: `epoll_event` is packed on x86-64. The compiler refuses a reference to a field that is not aligned; the kernel
 /// has to find the fields where it expects them.
 #[test]

@@ -327,7 +327,7 @@ async fn random_sequences(with_last_wakes: bool) {
     }
 }
 
-/// W09 in its simplest form: what was written before a wake is seen by the poll that it causes.
+/// W09, U08, in their simplest form: what was written before a wake is seen by the poll that it causes.
 #[test]
 fn what_was_written_before_a_wake_is_seen_after_it() {
     watched(20, || {
@@ -357,11 +357,11 @@ fn what_was_written_before_a_wake_is_seen_after_it() {
     });
 }
 
-/// W09: two threads wake one task, and of the second wake nothing is left but what was written before it.
+/// W09, U08: two threads wake one task, and of the second wake nothing is left but what was written before it.
 #[test]
 fn what_was_written_before_a_wake_that_came_second_is_seen_as_well() {
     watched(30, || {
-        const ROUNDS: usize = 10_000;
+        const ROUNDS: usize = 3_000;
         let waker: Arc<Mutex<Option<Waker>>> = Arc::default();
         let written: Arc<[AtomicUsize; 2]> = Arc::default();
         let done = Arc::new(AtomicUsize::new(0));

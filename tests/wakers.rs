@@ -256,6 +256,15 @@ fn a_waker_may_use_the_runtime_while_it_is_woken_and_dropped() {
         let task = spawn(pending());
         task.abort();
         drop(spawn(async {}));
+        assert!(!waken::runtime::tasks().is_empty() && waken::runtime::metrics().polls > 0);
+        let remote = waken::runtime::remote();
+        remote.wake();
+        drop(remote.spawn(|| async {}));
+        let listener =
+            poll_with(&mut Box::pin(AsyncTcpListener::bind("127.0.0.1:0")), Waker::noop());
+        let Poll::Ready(Ok(listener)) = listener else { panic!("{listener:?}") };
+        let mut accepting = Box::pin(listener.accept());
+        assert!(poll_with(&mut accepting, Waker::noop()).is_pending());
         let kept = TASKS.with_borrow_mut(|tasks| std::mem::replace(tasks, vec![task]));
         kept.iter().for_each(|task| task.abort_handle().abort());
         drop(kept);
