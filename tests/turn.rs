@@ -278,13 +278,16 @@ fn no_duration_is_too_long() {
             while runtime.metrics().timers_fired == 0 {
                 runtime.turn(Some(longest)).unwrap();
             }
-            let remote = runtime.remote();
-            let thread =
-                thread::spawn(move || remote.spawn(|| async { 7 }).unwrap().join().unwrap());
-            while !thread.is_finished() {
-                runtime.turn(Some(longest.min(Duration::from_millis(1)))).unwrap();
+            let (remote, told) = (runtime.remote(), Arc::new(AtomicBool::new(false)));
+            let telling = told.clone();
+            let thread = thread::spawn(move || {
+                thread::sleep(Duration::from_millis(2));
+                drop(remote.spawn(move || async move { telling.store(true, SeqCst) }));
+            });
+            while !told.load(SeqCst) {
+                runtime.turn(Some(longest)).unwrap();
             }
-            assert_eq!(thread.join().unwrap(), 7);
+            thread.join().unwrap();
             let start = Instant::now();
             drop(runtime);
             assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
