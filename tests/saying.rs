@@ -104,12 +104,13 @@ fn use_the_whole_api() {
 #[test]
 fn whoever_is_told_of_a_long_poll_may_use_the_whole_api() {
     watched(20, || {
-        let calls = Arc::new(AtomicU32::new(0));
-        let counted = calls.clone();
+        let [calls, done] = [(); 2].map(|()| Arc::new(AtomicU32::new(0)));
+        let (counted, did) = (calls.clone(), done.clone());
         let told = move |_: &task::TaskInfo, _| {
             // Of the tasks that it spawns it is told as well.
             if counted.fetch_add(1, Relaxed) < 20 {
                 use_the_whole_api();
+                did.fetch_add(1, Relaxed);
             }
         };
         let runtime = Builder::new().on_long_poll(Duration::ZERO, told).build().unwrap();
@@ -120,6 +121,7 @@ fn whoever_is_told_of_a_long_poll_may_use_the_whole_api() {
                 spawn(yield_now()).await.unwrap();
             }
         });
+        assert_eq!(done.load(Relaxed), 20, "a panic in it would end there");
         assert_eq!(runtime.metrics().timers_alive, 0);
     });
 }
