@@ -106,6 +106,19 @@ is!(Clone: Builder, Metrics, Remote, AbortHandle, TaskInfo, Workers);
 #[cfg(feature = "signal")]
 is!(Send | Sync | Unpin | Debug: waken::signal::Signals);
 
+// The wrappers for hyper are as what they wrap.
+#[cfg(feature = "hyper")]
+mod hyper {
+    use super::{AsyncTcpStream, Debug, PhantomPinned, Sending, Staying};
+    use waken::hyper::{FuturesIo, HyperExecutor, HyperIo, HyperTimer};
+
+    is!(Send | Sync | Unpin | Debug: HyperIo<AsyncTcpStream>, FuturesIo<AsyncTcpStream>, HyperExecutor, HyperTimer);
+    is!(Send: HyperIo<Sending>, FuturesIo<Sending>);
+    is_not!(Sync: HyperIo<Sending>, FuturesIo<Sending>);
+    is_not!(Send: HyperIo<Staying>, FuturesIo<Staying>);
+    is_not!(Unpin: HyperIo<PhantomPinned>, FuturesIo<PhantomPinned>);
+}
+
 // Handles are as their output is, and no output is ever pinned.
 is!(Send | Sync | Unpin | Debug: JoinHandle<u8>, AbortOnDrop<u8>, JoinSet<u8>, RemoteJoinHandle<u8>);
 is!(Send: JoinHandle<Sending>, AbortOnDrop<Sending>, JoinSet<Sending>);
@@ -153,6 +166,7 @@ fn every_public_type_says_here_whether_it_crosses_threads() {
     assert!(types.len() > 40, "{types:?}");
     let said: String = include_str!("bounds.rs")
         .lines()
+        .map(str::trim_start)
         .filter(|line| line.starts_with("is!(Send") || line.starts_with("is_not!(Send"))
         .collect();
     let said: Vec<&str> = said.split(|c: char| !c.is_alphanumeric()).collect();
