@@ -21,11 +21,16 @@ pub(crate) trait Stream: AsFd + AsRawFd {
 /// The kernel moves at most this much at once, read(2): such a count proves nothing.
 const MOST_AT_ONCE: usize = 0x7fff_f000;
 
+#[inline]
+fn is_short(n: usize, room: usize) -> bool {
+    n < room && n != MOST_AT_ONCE
+}
+
 /// What one read does: the call, and the end of readiness if it was short.
 #[inline]
 fn recv<S: Stream>(stream: &S, source: &Source, buf: &mut [u8]) -> io::Result<usize> {
     let n = sys::recv(stream.as_raw_fd(), buf)?;
-    if S::SHORT_READS_PROVE && n < buf.len() && n != MOST_AT_ONCE {
+    if S::SHORT_READS_PROVE && is_short(n, buf.len()) {
         source.short_read();
     }
     Ok(n)
@@ -54,7 +59,7 @@ fn recv_vectored<S: Stream>(
     let n = sys::recv_vectored(stream.as_raw_fd(), bufs)?;
     // Of many buffers the kernel was offered only the first: what is certain is that the very first has room left.
     let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(0, |first| first.len());
-    if S::SHORT_READS_PROVE && n < first.min(MOST_AT_ONCE) {
+    if S::SHORT_READS_PROVE && is_short(n, first) {
         source.short_read();
     }
     Ok(n)
@@ -215,3 +220,7 @@ impl<S: Stream> Registered<S> {
         self.poll_io_kept::<Write, _>(cx, |stream, _| send_vectored(stream, bufs))
     }
 }
+
+#[cfg(test)]
+#[path = "../tests/inner/bytes.rs"]
+mod tests;

@@ -7,11 +7,13 @@ use futures_lite::AsyncReadExt;
 use peer::{FullBacklog, fill, millis, narrow_pair, pair, part_pair, reset, run};
 use peer::{recv_urgent, send_urgent, set_option, start_connect, std_pair};
 use std::cell::Cell;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::thread;
+use std::time::Duration;
 use support::{Random, cpu, watched};
 use waken::io::Interest;
 use waken::net::TcpSocket;
@@ -268,7 +270,7 @@ fn ten_thousand_urgent_bytes_do_not_make_the_reader_spin() {
     });
 }
 
-/// E06: an error or a hang-up is for both directions.
+/// E06, E02: an error or a hang-up is for both directions.
 #[test]
 fn a_reset_makes_both_directions_ready() {
     run(async {
@@ -442,5 +444,68 @@ fn a_stream_arrives_whole_whose_urgent_byte_was_read_before_its_event() {
         assert_eq!(ours.read(&mut buf).await.unwrap(), 3);
         let behind = timeout(millis(2000), ours.read(&mut buf)).await;
         assert_eq!(behind.expect("the rest stalls").unwrap(), 3);
+    });
+}
+
+/// E10: what comes between the `WouldBlock` and its being noted is not lost. Whoever is called in between may not run
+/// the loop, which would take the event.
+#[test]
+fn an_edge_that_comes_while_a_call_says_would_block_is_not_lost() {
+    let runtime = Runtime::new().unwrap();
+    watched(20, || {
+        runtime.block_on(async {
+            for _ in 0..200 {
+                let (ours, mut peer) = pair();
+                let mut calls = 0;
+                let operation = |mut socket: &TcpStream| {
+                    calls += 1;
+                    let result = socket.read(&mut [0; 9]);
+                    if result.is_err() && calls == 1 {
+                        // It is here before `WouldBlock` is returned, and the loop is not run.
+                        peer.write_all(b"now").unwrap();
+                        let turn = AssertUnwindSafe(|| runtime.turn(Some(Duration::ZERO)));
+                        assert!(catch_unwind(turn).is_err(), "a turn within a turn");
+                    }
+                    result
+                };
+                let reading = ours.async_io(Interest::READABLE, operation);
+                let read = timeout(millis(2000), reading).await.expect("the edge is lost");
+                assert_eq!(read.unwrap(), 3);
+                assert_eq!(calls, 2);
+            }
+        });
+    });
+}
+
+/// E11: what happens in one direction says nothing of the other.
+#[test]
+fn a_reader_that_waits_is_not_tried_because_of_a_writers_edges() {
+    run(async {
+        let (ours, mut peer) = part_pair();
+        let (ours, reads) = (Rc::new(ours), Rc::new(Cell::new(0)));
+        let (reading, counted) = (ours.clone(), reads.clone());
+        let reader = spawn(async move {
+            let call = |mut socket: &TcpStream| {
+                counted.set(counted.get() + 1);
+                socket.read(&mut [0; 9])
+            };
+            reading.async_io(Interest::READABLE, call).await
+        });
+        let drain = thread::spawn(move || {
+            let mut received = vec![0; 8 << 20];
+            peer.read_exact(&mut received).unwrap();
+            peer
+        });
+        sleep(millis(2)).await;
+        let before = waken::runtime::metrics();
+        ours.write_all(&vec![b'x'; 8 << 20]).await.unwrap();
+        let events = waken::runtime::metrics().epoll_events - before.epoll_events;
+        assert!(events > 10, "the writer hardly ever waited: {events} events");
+        // At first, and again for the event of its registration.
+        assert!(reads.get() <= 2 && !reader.is_finished(), "{} reads", reads.get());
+        let mut peer = drain.join().unwrap();
+        peer.write_all(b"abc").unwrap();
+        assert_eq!(reader.await.unwrap().unwrap(), 3);
+        assert!(reads.get() <= 3, "{} reads", reads.get());
     });
 }

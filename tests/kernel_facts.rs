@@ -486,6 +486,13 @@ fn more_than_1024_slices_are_refused() {
     assert_eq!((sent.unwrap(), written.unwrap()), (1024, 1024));
 }
 
+/// S09: so a count of that is "short", with more behind it. The rule needs the number.
+#[test]
+fn one_call_moves_at_most_two_gibibytes_less_a_page() {
+    let most = raw::most_at_once(3 << 30);
+    assert_eq!(most, (1 << 31) - 4096, "it is not the same with every size of page");
+}
+
 // ---- the clock --------------------------------------------------------------------------------
 
 /// k25: never early is exact; how late is up to the machine, so it is the best of many.

@@ -242,3 +242,7 @@ impl RawAddress {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "../../tests/inner/addresses.rs"]
+mod tests;

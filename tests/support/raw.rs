@@ -323,6 +323,21 @@ pub fn send_slices(fd: &impl AsFd, slices: &[IoSlice<'_>]) -> [io::Result<usize>
     [sent, done(unsafe { libc::writev(number(fd), slices, count) })]
 }
 
+/// How much of so many bytes one `write` takes: of memory that is never touched, to where all is thrown away.
+pub fn most_at_once(length: usize) -> usize {
+    let (read, kind) = (libc::PROT_READ, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping, at an address of the kernel's choice, without a file.
+    let memory =
+        unsafe { libc::mmap(ptr::null_mut(), length, read, kind | libc::MAP_NORESERVE, -1, 0) };
+    assert_ne!(memory, libc::MAP_FAILED, "{}", io::Error::last_os_error());
+    let null = std::fs::File::options().write(true).open("/dev/null").unwrap();
+    // SAFETY: the mapping is as long as is given.
+    let written = done(unsafe { libc::write(null.as_raw_fd(), memory, length) });
+    // SAFETY: nobody else knows of it.
+    check(unsafe { libc::munmap(memory, length) });
+    written.unwrap()
+}
+
 /// Closes the connection by a reset (`RST`) instead of an end (`FIN`).
 pub fn reset(stream: TcpStream) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
