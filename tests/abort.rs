@@ -190,6 +190,7 @@ fn a_destructor_may_abort_its_own_task_and_another() {
 }
 
 /// T04.
+/// P06: an abort may come too late.
 #[test]
 fn aborting_a_task_that_has_ended_changes_nothing() {
     watched(10, || {

@@ -9,7 +9,7 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use kernel::{Folder, epoll, epoll_events, inotify, narrow, pidfd, pipe};
 use kernel::{semaphore, terminal, timer};
 use peer::{Foreign, millis, recv_urgent, run, send_urgent, std_pair};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, Read, Write};
@@ -21,8 +21,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use support::{Random, watched};
 use waken::io::{AsyncFd, Interest};
+use waken::task::yield_now;
 use waken::time::{sleep, timeout};
-use waken::{Runtime, spawn};
+use waken::{Builder, Runtime, spawn};
 
 const READ: Interest = Interest::READABLE;
 const WRITE: Interest = Interest::WRITABLE;
@@ -405,5 +406,90 @@ fn to_read_or_write_nothing_is_done_at_once() {
         assert_eq!(ours.read(&mut []).await.unwrap(), 0);
         assert_eq!((&ours).read(&mut []).await.unwrap(), 0);
         assert_eq!(ours.write(&[]).await.unwrap(), 0);
+    });
+}
+
+/// S14: buffers are `&mut [u8]`, so a reader that says it has filled more than there is can show nothing that was not there:
+/// whoever believes it panics, and that is his task's end.
+#[test]
+fn a_reader_that_lies_about_its_length_harms_nobody_else() {
+    struct Liar(UnixStream);
+    impl AsFd for Liar {
+        fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+    impl Read for Liar {
+        fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+            self.0.read(buf).map(|_| buf.len() + 7)
+        }
+    }
+    run(async {
+        let (ours, mut peer) = UnixStream::pair().unwrap();
+        let (honest, mut other) = UnixStream::pair().unwrap();
+        let mut liar = AsyncFd::new(Liar(ours)).unwrap();
+        let honest = AsyncFd::new(honest).unwrap();
+        let reader = spawn(async move {
+            let mut buf = [0; 4];
+            futures_lite::AsyncReadExt::read_exact(&mut liar, &mut buf).await
+        });
+        let beside = spawn(async move { read(&honest, 8).await });
+        settled().await;
+        peer.write_all(b"x").unwrap();
+        let ended = timeout(millis(2000), reader).await.expect("stalls");
+        assert!(ended.unwrap_err().is_panic());
+        other.write_all(b"fine").unwrap();
+        let read = timeout(millis(2000), beside).await.expect("stalls").unwrap();
+        assert_eq!(read.unwrap(), b"fine");
+    });
+}
+
+/// E17: more is ready than there is room for in one look. The rest comes with the next ones, in order: each is served before
+/// any is served a third time.
+#[test]
+fn five_thousand_ready_descriptors_are_served_64_at_a_time_and_in_order() {
+    let runtime = Builder::new().events_per_poll(64).build().unwrap();
+    watched(30, || {
+        let count = peer::room_for(5_000, 1);
+        runtime.block_on(async {
+            let served = Rc::new(RefCell::new(vec![0u32; count]));
+            let again = Rc::new(RefCell::new(Vec::new()));
+            let counters: Vec<_> = (0..count)
+                .map(|n| {
+                    let counter =
+                        Rc::new(AsyncFd::with_interest(semaphore(0), READ).expect("descriptors"));
+                    let (ours, served, again) = (counter.clone(), served.clone(), again.clone());
+                    drop(spawn(async move {
+                        loop {
+                            let one = ours.async_io(READ, |mut io| io.read(&mut [0; 8]));
+                            assert_eq!(one.await.unwrap(), 8);
+                            served.borrow_mut()[n] += 1;
+                            again.borrow_mut().push(n);
+                        }
+                    }));
+                    counter
+                })
+                .collect();
+            let write = |n: usize| {
+                let mut counter = counters[n].get_ref();
+                counter.write_all(&1u64.to_ne_bytes()).unwrap();
+            };
+            sleep(millis(1)).await;
+            let before = runtime.metrics();
+            (0..count).for_each(write);
+            let mut least = 0;
+            while least < 4 {
+                yield_now().await;
+                let most = *served.borrow().iter().max().unwrap();
+                least = *served.borrow().iter().min().unwrap();
+                assert!(most <= least + 2, "one is served {most} times, another {least} times");
+                // Who was served is ready again, at the end of the kernel's list.
+                again.take().into_iter().for_each(write);
+            }
+            let after = runtime.metrics();
+            let (waits, events) =
+                (after.epoll_waits - before.epoll_waits, after.epoll_events - before.epoll_events);
+            assert!(events >= 4 * count as u64 && events <= 64 * waits, "{events} in {waits}");
+        });
     });
 }

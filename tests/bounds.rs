@@ -369,3 +369,83 @@ fn what_may_cross_threads_comes_back_whole() {
         });
     });
 }
+
+/// K09: there is nothing to write to before it is connected.
+#[test]
+fn a_socket_that_is_not_connected_cannot_be_read_or_written() {
+    is_not!(AsyncRead: TcpSocket, AsyncTcpListener);
+    is_not!(AsyncWrite: TcpSocket, AsyncTcpListener);
+    watched(10, || {
+        waken::block_on(async {
+            let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+            let connecting = TcpSocket::new_v4().unwrap().connect(listener.local_addr().unwrap());
+            // The stream comes out of the future, when it is connected.
+            let stream: AsyncTcpStream = connecting.await.unwrap();
+            stream.write_all(b"x").await.unwrap();
+        });
+    });
+}
+
+/// P04: what must not leave its thread is not sent by any channel of std's, nor by a letter to another runtime.
+#[test]
+fn what_must_stay_cannot_be_sent() {
+    is_not!(Send: Runtime, EnterGuard<'static>, std::sync::mpsc::SendError<Runtime>);
+    is_not!(Send: std::sync::mpsc::Sender<Runtime>, std::sync::mpsc::Receiver<EnterGuard<'static>>);
+    is_not!(Send: std::sync::Mutex<Runtime>, std::sync::Arc<Runtime>, JoinHandle<Staying>);
+    is_not!(Send: RemoteJoinHandle<Staying>, AbortOnDrop<Sharing>, AsyncFd<With<Staying>>);
+    watched(10, || {
+        // What is made there may be of any kind: only what goes there and what comes back must be sent.
+        let runtime = Runtime::new().unwrap();
+        let remote = runtime.remote();
+        let length = std::thread::spawn(move || {
+            remote.spawn(|| async {
+                let staying = Rc::new([1, 2, 3]);
+                task::yield_now().await;
+                staying.len()
+            })
+        });
+        let length = length.join().unwrap().unwrap();
+        assert_eq!(runtime.block_on(length).unwrap(), 3);
+    });
+}
+
+/// F08: a socket that is registered is lent as `&`, so no other one can be put into its place. (Of an `AsyncFd` that can be
+/// done; its documentation says what it brings about.)
+#[test]
+fn no_socket_lends_what_it_has_registered_to_be_changed() {
+    use std::borrow::BorrowMut;
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::ops::DerefMut;
+    is_not!(DerefMut: AsyncTcpStream, AsyncTcpListener, AsyncUdpSocket, OwnedReadHalf, OwnedWriteHalf);
+    is_not!(DerefMut: AsyncUnixStream, AsyncUnixListener, AsyncUnixDatagram);
+    macro_rules! lends_no {
+        ($($type:ty: $inner:ty),+ $(,)?) => {
+            $(const _: fn() = || {
+                trait Ambiguous<A> {
+                    fn check() {}
+                }
+                struct ByAsMut;
+                struct ByBorrow;
+                impl<T> Ambiguous<()> for T {}
+                impl<T: AsMut<$inner>> Ambiguous<ByAsMut> for T {}
+                impl<T: BorrowMut<$inner>> Ambiguous<ByBorrow> for T {}
+                let _ = <$type as Ambiguous<_>>::check;
+            };)+
+        };
+    }
+    lends_no!(
+        AsyncTcpStream: TcpStream,
+        AsyncTcpListener: TcpListener,
+        AsyncUdpSocket: UdpSocket,
+        AsyncUnixStream: unix::UnixStream,
+        AsyncUnixListener: unix::UnixListener,
+        AsyncUnixDatagram: unix::UnixDatagram,
+    );
+    watched(10, || {
+        waken::block_on(async {
+            let socket = AsyncUdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let lent: &UdpSocket = socket.get_ref();
+            assert_eq!(lent.local_addr().unwrap(), socket.local_addr().unwrap());
+        });
+    });
+}

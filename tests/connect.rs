@@ -316,3 +316,22 @@ fn a_connect_outside_of_a_runtime_is_an_error_that_says_so() {
         assert!(error.to_string().contains("block_on"), "{error}");
     });
 }
+
+/// K08, k28: a socket that is bound to the address which it connects to is connected with itself. Whoever tries a local port
+/// again and again, where nobody listens, may meet that.
+#[test]
+fn a_socket_connects_to_itself_if_it_is_told_to() {
+    run(async {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let own = socket.local_addr().unwrap();
+        let stream = socket.connect(own).await.unwrap();
+        assert_eq!((stream.local_addr().unwrap(), stream.peer_addr().unwrap()), (own, own));
+        stream.write_all(b"to myself").await.unwrap();
+        let mut received = [0; 9];
+        timeout(millis(2000), stream.read_exact(&mut received)).await.expect("stalls").unwrap();
+        assert_eq!(&received, b"to myself");
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(stream.read(&mut received).await.unwrap(), 0);
+    });
+}

@@ -425,3 +425,178 @@ fn a_lone_task_that_yields_lets_a_timer_and_a_socket_have_their_turn() {
         });
     });
 }
+
+/// L07: a storm of clients has no more than its share of a turn, and whoever is connected is served meanwhile.
+#[test]
+fn a_flood_of_clients_does_not_starve_who_is_connected() {
+    watched(60, || {
+        let runtime = Runtime::new().unwrap();
+        let best = (0..3).map(|_| runtime.block_on(flooded())).min().unwrap();
+        assert!(best < Duration::from_millis(50), "the 99th percentile of an echo is {best:?}");
+    });
+}
+
+/// The 99th percentile of a round trip during a flood, in which no turn may be one of accepts alone.
+async fn flooded() -> Duration {
+    let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let over = done.clone();
+    let mut client = net::TcpStream::connect(address).unwrap();
+    let (served, _) = listener.accept().await.unwrap();
+    let echo = spawn(async move {
+        let mut byte = [0];
+        while matches!(served.read(&mut byte).await, Ok(1)) {
+            served.write_all(&byte).await.unwrap();
+        }
+    });
+    let flood = thread::spawn(move || {
+        let mut came = 0u64;
+        while !over.load(std::sync::atomic::Ordering::SeqCst) {
+            came += u64::from(net::TcpStream::connect(address).is_ok());
+        }
+        came
+    });
+    let asking = thread::spawn(move || {
+        let mut times: Vec<Duration> = (0..1_000)
+            .map(|_| {
+                let start = Instant::now();
+                client.write_all(b"?").unwrap();
+                client.read_exact(&mut [0]).unwrap();
+                start.elapsed()
+            })
+            .collect();
+        times.sort();
+        times[times.len() * 99 / 100]
+    });
+    let accepted = Rc::new(Cell::new(0u64));
+    let counted = accepted.clone();
+    let accepting = spawn(async move {
+        loop {
+            drop(listener.accept().await.unwrap());
+            counted.set(counted.get() + 1);
+        }
+    });
+    let mut before = 0;
+    while !asking.is_finished() {
+        yield_now().await;
+        let in_a_turn = accepted.get() - before;
+        assert!(in_a_turn <= 128, "{in_a_turn} clients are accepted in one poll");
+        before = accepted.get();
+    }
+    done.store(true, std::sync::atomic::Ordering::SeqCst);
+    let came = flood.join().unwrap();
+    accepting.abort();
+    assert!(came > 20, "{came} clients are no flood");
+    echo.await.unwrap();
+    asking.join().unwrap()
+}
+
+/// X04, L07: hundreds of clients are in the queue already: the first turn takes 128 of them, and no more.
+#[test]
+fn a_queue_of_clients_is_taken_in_portions() {
+    watched(20, || {
+        waken::block_on(async {
+            let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let clients: Vec<_> =
+                (0..600).map(|_| net::TcpStream::connect(address).unwrap()).collect();
+            let accepted = Rc::new(Cell::new(0));
+            let counted = accepted.clone();
+            let accepting = spawn(async move {
+                loop {
+                    drop(listener.accept().await.unwrap());
+                    counted.set(counted.get() + 1);
+                }
+            });
+            for turn in 1..=4 {
+                yield_now().await;
+                assert_eq!(accepted.get(), 128 * turn, "after {turn} turns");
+            }
+            drop((clients, accepting));
+        });
+    });
+}
+
+/// X04: what a peer can make us do for each of its segments: at most three calls.
+#[test]
+fn a_peer_of_single_bytes_costs_three_calls_a_segment_at_most() {
+    watched(20, || {
+        let runtime = Builder::new().spin(Duration::ZERO).build().unwrap();
+        runtime.block_on(async {
+            let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut peer = net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let ours = AsyncTcpStream::try_from(listener.accept().unwrap().0).unwrap();
+            peer.set_nodelay(true).unwrap();
+            let sender = thread::spawn(move || {
+                for _ in 0..5_000 {
+                    peer.write_all(b"x").unwrap();
+                    thread::yield_now();
+                }
+                peer
+            });
+            let before = runtime.metrics();
+            let (mut received, mut reads) = (0, 0u64);
+            while received < 5_000 {
+                received += ours.read(&mut [0; 64]).await.unwrap();
+                reads += 1;
+            }
+            let after = runtime.metrics();
+            // A read that says `WouldBlock` needs an event that has made the stream ready before.
+            let calls = after.epoll_waits - before.epoll_waits + reads + after.epoll_events
+                - before.epoll_events;
+            assert!(calls <= 3 * 5_000 + 100, "{calls} calls: {before:?} {after:?}");
+            drop(sender.join().unwrap());
+        });
+    });
+}
+
+/// X04: connections that are reset as soon as they are there.
+#[test]
+fn a_flood_of_resets_costs_the_server_its_share_and_no_connection_stays() {
+    watched(30, || {
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            drop(spawn(async move {
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    drop(spawn(async move {
+                        let mut byte = [0];
+                        while matches!(stream.read(&mut byte).await, Ok(1)) {
+                            if stream.write_all(&byte).await.is_err() {
+                                return;
+                            }
+                        }
+                    }));
+                }
+            }));
+            let flood = thread::spawn(move || {
+                for _ in 0..2_000 {
+                    let stream = net::TcpStream::connect(address).unwrap();
+                    (&stream).write_all(b"x").unwrap();
+                    // With unread input, if the echo is there already; in any case an end.
+                    drop(stream);
+                }
+            });
+            let client = AsyncTcpStream::connect(address).await.unwrap();
+            let mut trips = 0;
+            while !flood.is_finished() {
+                client.write_all(b"?").await.unwrap();
+                client.read_exact(&mut [0]).await.unwrap();
+                trips += 1;
+            }
+            flood.join().unwrap();
+            assert!(trips > 20, "{trips} round trips during the flood");
+            drop(client);
+            let gone = async {
+                while runtime.metrics().sources_alive > 1 {
+                    sleep(Duration::from_millis(2)).await;
+                }
+            };
+            timeout(Duration::from_secs(10), gone).await.expect("connections stay");
+            assert_eq!(runtime.metrics().tasks_alive, 1);
+        });
+    });
+}

@@ -31,7 +31,7 @@ fn in_a_fork(child: impl FnOnce()) -> i32 {
     status
 }
 
-/// N04.
+/// F10, N04.
 #[test]
 fn a_child_cannot_enter_the_runtime_of_its_parent() {
     alone("a_child_cannot_enter_the_runtime_of_its_parent", 10, || {
@@ -59,7 +59,7 @@ fn block_on_sleep() -> i32 {
     })
 }
 
-/// N04: the loop itself forks: the child may not go on with it.
+/// F10, N04: the loop itself forks: the child may not go on with it.
 #[test]
 fn a_child_cannot_go_on_with_the_loop_of_its_parent() {
     alone("a_child_cannot_go_on_with_the_loop_of_its_parent", 10, || {
@@ -97,7 +97,7 @@ fn in_a_fork_from_within(runtime: &Runtime) -> i32 {
     status.unwrap()
 }
 
-/// k13, N04: deregistering in the child would take the parent's registration away.
+/// F10, N04, k13: deregistering in the child would take the parent's registration away.
 #[test]
 fn what_the_child_drops_the_parent_keeps() {
     alone("what_the_child_drops_the_parent_keeps", 10, || {

@@ -111,6 +111,7 @@ fn a_runtime_that_is_leaked_harms_nobody() {
 }
 
 /// R05: one of each kind in a thread-local, which is destroyed before or after the runtime's own ones.
+/// P02.
 #[test]
 fn anything_may_be_dropped_while_its_thread_ends() {
     type Kept = (Option<Runtime>, Vec<Box<dyn Any>>);
@@ -177,5 +178,57 @@ fn anything_may_be_dropped_while_its_thread_ends() {
         }
         assert_eq!(DROPS.load(SeqCst), 32);
         assert_eq!(fds(), before);
+    });
+}
+
+/// F14: whoever wakes after the end writes to nobody's file, although the number of the descriptor that it would have written
+/// to is that of a file by now.
+#[test]
+fn wakes_after_the_end_write_into_no_other_file() {
+    alone("wakes_after_the_end_write_into_no_other_file", 30, || {
+        let folder = std::env::temp_dir().join(format!("waken-late-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let gone = folder.clone();
+        let _gone = on_drop(move || drop(std::fs::remove_dir_all(gone)));
+        let open = |n: usize| {
+            let path = folder.join(n.to_string());
+            std::fs::File::options().create(true).append(true).open(path).unwrap()
+        };
+        let mut reused = 0;
+        for round in 0..100 {
+            let before = fds();
+            let runtime = Runtime::new().unwrap();
+            let of_runtime = fds().len() - before.len();
+            let waker = runtime.block_on(poll_fn(|cx| Poll::Ready(cx.waker().clone())));
+            let task = runtime.spawn(pending::<()>());
+            let stop = Arc::new(AtomicUsize::new(0));
+            let (theirs, stopped) = (waker.clone(), stop.clone());
+            let waking = thread::spawn(move || {
+                while stopped.load(SeqCst) == 0 {
+                    theirs.wake_by_ref();
+                }
+            });
+            for _ in 0..round % 7 {
+                thread::yield_now();
+            }
+            drop(runtime);
+            // The same numbers, at once: unless a wake is in the middle of it, they are free.
+            let files: Vec<_> = (0..of_runtime + 2).map(open).collect();
+            reused += usize::from(fds().len() <= before.len() + files.len());
+            task.abort();
+            thread::yield_now();
+            stop.store(1, SeqCst);
+            waking.join().unwrap();
+            waker.wake_by_ref();
+            for file in files {
+                assert_eq!(
+                    file.metadata().unwrap().len(),
+                    0,
+                    "round {round}: somebody wrote into it"
+                );
+            }
+            assert_eq!(fds(), before);
+        }
+        assert!(reused > 20, "the numbers were used again {reused} times only");
     });
 }

@@ -162,6 +162,7 @@ fn the_wait_graph_names_the_line_that_waits_for_a_child() {
     });
 }
 
+/// F11.
 #[test]
 fn no_descriptor_of_ours_is_inherited_by_a_child() {
     watched(20, || {
@@ -175,6 +176,33 @@ fn no_descriptor_of_ours_is_inherited_by_a_child() {
             let ours = |line: &&str| line.contains("socket:") || line.contains("anon_inode");
             assert_eq!(out.lines().find(ours), None, "{out}");
             drop((listener, udp, unix));
+        });
+    });
+}
+
+/// G06: whatever else becomes of a child, or of its descriptor, is not taken for its end.
+#[test]
+fn a_child_that_is_stopped_and_continued_has_not_ended() {
+    watched(20, || {
+        block_on(async {
+            let mut child = quiet("exec sleep 100");
+            let pid = child.id() as i32;
+            #[allow(unsafe_code)]
+            // SAFETY: a system call on our own child, which is not waited for yet.
+            let signal = move |signal| assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+            let waiting = spawn(async move { wait(&mut child).await });
+            let polls = waken::runtime::metrics().polls;
+            for _ in 0..20 {
+                signal(libc::SIGSTOP);
+                sleep(Duration::from_millis(1)).await;
+                signal(libc::SIGCONT);
+                sleep(Duration::from_millis(1)).await;
+            }
+            assert!(!waiting.is_finished());
+            // The first poll takes a new descriptor for ready, as it does every one, and asks the child itself.
+            assert!(waken::runtime::metrics().polls - polls <= 3);
+            signal(libc::SIGKILL);
+            assert_eq!(waiting.await.unwrap().unwrap().signal(), Some(libc::SIGKILL));
         });
     });
 }

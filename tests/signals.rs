@@ -1,5 +1,7 @@
 //! Signals: none that comes after `new` is missed, and nobody is disturbed. Feature `signal`.
 #![cfg(feature = "signal")]
+#[path = "support/raw.rs"]
+mod raw;
 mod support;
 
 use futures_lite::StreamExt;
@@ -45,6 +47,7 @@ fn a_signal_that_was_sent_wakes_the_runtime_that_sleeps() {
     });
 }
 
+/// G05: it counts from `new` on.
 #[test]
 fn one_that_comes_before_anybody_waits_is_not_lost() {
     alone("one_that_comes_before_anybody_waits_is_not_lost", 20, || {
@@ -141,6 +144,7 @@ fn ctrl_c_counts_from_its_call() {
     });
 }
 
+/// G04: the default does not come back, as the documentation says.
 #[test]
 fn dropped_listeners_leave_nothing_behind_and_the_signal_does_not_end_the_process() {
     alone(
@@ -219,6 +223,50 @@ fn a_storm_of_signals_disturbs_nobody() {
             STOP.store(true, SeqCst);
             storm.join().unwrap();
             assert!(counted.await.unwrap() > 5);
+        });
+    });
+}
+
+/// G03: a forked child has the descriptors of its parent. Its signals are its own, and the parent neither hears of them nor spins.
+#[test]
+fn what_a_forked_child_catches_is_not_told_to_its_parent() {
+    alone("what_a_forked_child_catches_is_not_told_to_its_parent", 20, || {
+        block_on(async {
+            let mut signals = Signals::new([libc::SIGUSR1]).unwrap();
+            let before = cpu();
+            let ended = raw::in_a_fork(|| {
+                (0..100).for_each(|_| raise(libc::SIGUSR1));
+                7
+            });
+            assert_eq!(ended, 7);
+            assert!(timeout(Duration::from_millis(200), signals.next()).await.is_err());
+            assert!(cpu() - before < Duration::from_millis(50), "it spins");
+            // Its own still come.
+            raise(libc::SIGUSR1);
+            assert_eq!(signals.next().await, libc::SIGUSR1);
+        });
+    });
+}
+
+/// G05: a child that is started while signals are caught has them all unblocked, and as they are by default.
+#[test]
+fn a_child_inherits_neither_a_mask_nor_a_handler() {
+    alone("a_child_inherits_neither_a_mask_nor_a_handler", 20, || {
+        let shown = || {
+            let script = "grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status";
+            let out = std::process::Command::new("sh").args(["-c", script]).output().unwrap();
+            String::from_utf8(out.stdout).unwrap()
+        };
+        let before = shown();
+        assert!(before.contains("SigBlk:\t0000000000000000"), "{before}");
+        block_on(async {
+            let all = [libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2, libc::SIGTERM, libc::SIGCHLD];
+            let mut signals = Signals::new(all).unwrap();
+            assert_eq!(shown(), before);
+            // Children end, and that is a signal: others' waiting for theirs is not disturbed.
+            assert_eq!(signals.next().await, libc::SIGCHLD);
+            let mut child = std::process::Command::new("true").spawn().unwrap();
+            assert!(waken::process::wait(&mut child).await.unwrap().success());
         });
     });
 }

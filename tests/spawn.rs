@@ -85,7 +85,7 @@ fn futures_and_outputs_need_no_send() {
     });
 }
 
-/// T02, N03.
+/// N03, P06, T02: a dropped handle detaches.
 #[test]
 fn a_task_whose_handle_is_dropped_runs_on() {
     watched(10, || {

@@ -3,11 +3,13 @@
 mod peer;
 mod support;
 
+use futures_lite::future::poll_once;
 use peer::{get_option, millis, pair, reset, run, std_pair};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use support::{alone, fds};
+use waken::net::TcpSocket;
 use waken::time::{sleep, timeout};
 use waken::{AsyncTcpListener, AsyncTcpStream, Runtime};
 
@@ -238,5 +240,55 @@ fn what_we_open_is_closed_on_exec() {
                 assert!(!seen.contains(leak), "{ours:?} of ours are in a child:\n{seen}");
             }
         });
+    });
+}
+
+/// X06: whatever is set, and whatever is taken for an address, is done or is an error; the seed is in the message.
+#[test]
+fn random_options_and_addresses_are_taken_or_refused() {
+    let seed = std::env::var("WAKEN_SEED").map_or(6, |seed| seed.parse().unwrap());
+    let mut random = support::Random(seed);
+    let extremes = [0, 1, 2, 127, 255, 256, 65_535, 1 << 20, i32::MAX as u32, 1 << 31, u32::MAX];
+    let mut number = move || match random.below(3) {
+        0 => extremes[random.below(extremes.len() as u64) as usize],
+        _ => random.below(1 << 32) as u32,
+    };
+    println!("WAKEN_SEED={seed}");
+    run(async {
+        let letters = ['0', '1', '9', '6', ':', '.', '[', ']', '%', '-', '+', '/', ' ', '\0', 'é'];
+        let (mut taken, mut refused) = (0, 0);
+        let mut note = |fine: bool| *if fine { &mut taken } else { &mut refused } += 1;
+        for _ in 0..300 {
+            let socket = TcpSocket::new_v4().unwrap();
+            note(socket.set_recv_buffer_size(number()).is_ok());
+            note(socket.set_send_buffer_size(number()).is_ok());
+            note(socket.set_reuseaddr(number() % 2 == 0).is_ok());
+            note(socket.set_only_v6(number() % 2 == 0).is_ok());
+            let ip = [127, 0, 0, number() as u8];
+            let port = if number() % 4 == 0 { number() as u16 } else { 0 };
+            note(socket.bind((ip, port).into()).is_ok());
+            // A backlog of any length, and then it still accepts.
+            match socket.listen(number().max(1)) {
+                Err(_) => note(false),
+                Ok(listener) => {
+                    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                    let (stream, _) = listener.accept().await.unwrap();
+                    note(stream.set_ttl(number()).is_ok());
+                    note(stream.set_nodelay(number() % 2 == 0).is_ok());
+                    drop(client);
+                }
+            }
+            let text: String =
+                (0..number() % 24).map(|_| letters[number() as usize % letters.len()]).collect();
+            // A text that looks like an address may be one: nobody waits for who is there.
+            let bound = poll_once(waken::net::AsyncUdpSocket::bind(text.as_str())).await;
+            note(bound.is_none_or(|bound| bound.is_ok()));
+            let (v4, v6) = (number().to_be_bytes(), std::array::from_fn(|_| number() as u16));
+            for address in [SocketAddr::from((v4, 0)), (v6, 0).into()] {
+                let bound = poll_once(waken::net::AsyncUdpSocket::bind(address)).await;
+                note(bound.expect("binding to an address needs no waiting").is_ok());
+            }
+        }
+        assert!(taken > 500 && refused > 300, "{taken} taken, {refused} refused");
     });
 }

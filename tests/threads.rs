@@ -246,6 +246,7 @@ fn a_flood_of_wakes_leaves_sockets_and_timers_their_turn() {
 }
 
 /// W10, W17: every one of 200,000 wakes finds a runtime that is about to sleep.
+/// P01.
 #[test]
 fn two_runtimes_wake_each_other_200_000_times() {
     watched(120, || {

@@ -445,3 +445,33 @@ fn no_word_has_two_meanings() {
         }
     }
 }
+
+/// P03: what all runtimes of a process share, in whatever libraries they are, is this, and none of it can be set.
+#[test]
+fn nothing_is_global_but_what_must_be() {
+    let known = [
+        ("runtime/forgotten.rs", "ELSEWHERE"),
+        ("runtime/forgotten.rs", "TOLD"),
+        ("runtime/sys.rs", "FORKS"),
+        ("runtime/sys.rs", "MISSING"),
+        ("runtime/sys.rs", "ONCE"),
+        ("runtime/waker.rs", "REGISTRY"),
+        ("runtime/waker.rs", "TABLE"),
+    ];
+    let mut found = Vec::new();
+    for source in sources("runtime") {
+        let mut of_a_thread = false;
+        for (_, line) in source.code() {
+            // A thread's own is not global: until the brace that closes the macro.
+            of_a_thread = line.contains("thread_local!") || of_a_thread && line != "}";
+            let words = line.trim().trim_start_matches("pub(crate) ");
+            if let Some(rest) = words.strip_prefix("static ").filter(|_| !of_a_thread) {
+                let name = rest.trim_start_matches("mut ").split([':', '<']).next().unwrap();
+                found.push((source.name(), name.to_owned()));
+            }
+        }
+    }
+    found.sort();
+    let found: Vec<_> = found.iter().map(|(file, name)| (&**file, &**name)).collect();
+    assert_eq!(found, known);
+}

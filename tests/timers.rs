@@ -283,7 +283,7 @@ fn outside_of_a_runtime_a_sleep_that_must_wait_panics_and_says_what_to_do() {
 
 // ---- timeout ----------------------------------------------------------------------------------
 
-/// M10.
+/// M10, P06: who is ready in time is not timed out.
 #[test]
 fn a_timeout_polls_its_future_first_and_then_looks_at_the_clock() {
     on_runtime(|| async {

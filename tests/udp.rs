@@ -62,6 +62,7 @@ fn datagrams_come_one_by_one_with_their_sender() {
     });
 }
 
+/// S15: it is no end.
 #[test]
 fn an_empty_datagram_is_a_message() {
     run(async {
@@ -151,7 +152,7 @@ async fn nobody() -> (AsyncUdpSocket, SocketAddr) {
     (deaf, address)
 }
 
-/// E22, k17: the event of it is `OUT | ERR`, without `IN`.
+/// E22, E06, k17: the event of it is `OUT | ERR`, without `IN`.
 #[test]
 fn a_refusal_is_one_error_and_then_it_goes_on() {
     run(async {
@@ -393,5 +394,28 @@ fn elsewhere_every_use_is_an_error_that_says_so() {
         asked("has ended");
         let bind = futures_lite::future::block_on(AsyncUdpSocket::bind(to));
         assert!(bind.is_err());
+    });
+}
+
+/// S15: of every length there can be, the shortest and the longest among them, each is one message; into a buffer of one byte as well.
+#[test]
+fn datagrams_of_every_length_come_whole_and_what_is_cut_is_cut() {
+    run(async {
+        let ((one, from), (other, to)) = (bound().await, bound().await);
+        let mut buf = vec![0; 70_000];
+        for length in [0, 1, 2, 1_471, 1_472, 1_473, 65_506, 65_507] {
+            let sent: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
+            assert_eq!(one.send_to(&sent, to).await.unwrap(), length);
+            let received = timeout(millis(2000), other.recv_from(&mut buf)).await;
+            assert_eq!(received.expect("stalls").unwrap(), (length, from));
+            assert!(buf[..length] == sent);
+            // The rest is not the next message.
+            one.send_to(&sent, to).await.unwrap();
+            let received = timeout(millis(2000), other.recv_from(&mut buf[..1])).await;
+            assert_eq!(received.expect("stalls").unwrap(), (length.min(1), from));
+            nothing_comes_to(&other).await;
+        }
+        let error = one.send_to(&vec![0; 65_508], to).await.unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
     });
 }

@@ -1,5 +1,7 @@
 //! Calls that block, on threads of their own, while the loop goes on. Feature `blocking`.
 #![cfg(feature = "blocking")]
+#[path = "support/filter.rs"]
+mod filter;
 mod support;
 
 use std::rc::Rc;
@@ -51,6 +53,7 @@ fn the_loop_goes_on_while_threads_block() {
     });
 }
 
+/// B04.
 #[test]
 fn a_panic_on_a_thread_is_the_tasks_that_waits() {
     watched(20, || {
@@ -93,5 +96,107 @@ fn who_gives_up_waits_for_no_job_that_runs() {
         });
         assert!(start.elapsed() < Duration::from_millis(400), "{:?}", start.elapsed());
         eventually("the job has ended", || ENDED.load(SeqCst));
+    });
+}
+
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").unwrap().count()
+}
+
+/// No thread more can be made from now on: neither here nor on those threads that this one starts.
+fn refuse_threads() {
+    for call in [libc::SYS_clone, libc::SYS_clone3] {
+        filter::refuse_here(filter::Call(call, None), libc::EAGAIN);
+    }
+    let error = thread::Builder::new().spawn(|| ()).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
+}
+
+/// B01: looking up a name takes a thread of its own. If there is none to be had, that is the error.
+#[test]
+fn a_name_that_no_thread_can_look_up_is_an_error() {
+    alone("a_name_that_no_thread_can_look_up_is_an_error", 20, || {
+        filter::where_calls_fail(&[], 0, || {
+            block_on(async {
+                refuse_threads();
+                let error = waken::AsyncTcpStream::connect("localhost:9").await.unwrap_err();
+                assert_eq!(error.raw_os_error(), Some(libc::EAGAIN), "{error}");
+            });
+        });
+    });
+}
+
+/// The same for the pool: those threads that there are do all the work.
+#[test]
+#[ignore = "`blocking` 1.7.0 tries again for ever, under its lock: its `grow_pool` does not see the limit that it has lowered"]
+fn jobs_are_done_although_no_thread_more_can_be_made() {
+    alone("jobs_are_done_although_no_thread_more_can_be_made", 20, || {
+        filter::where_calls_fail(&[], 0, || {
+            block_on(async {
+                unblock(|| ()).await;
+                refuse_threads();
+                let jobs: Vec<_> = (0..200u32).map(|n| spawn(unblock(move || n))).collect();
+                for (n, job) in jobs.into_iter().enumerate() {
+                    assert_eq!(job.await.unwrap(), n as u32);
+                }
+            });
+        });
+    });
+}
+
+/// B02: no job is forgotten, however small and however many.
+#[test]
+fn a_hundred_thousand_jobs_from_four_threads_all_come_back() {
+    watched(120, || {
+        let runtimes: Vec<_> = (0..4)
+            .map(|_| {
+                thread::spawn(|| {
+                    block_on(async {
+                        let mut sum = 0;
+                        for _ in 0..250 {
+                            let jobs: Vec<_> =
+                                (0..100u64).map(|n| spawn(unblock(move || n))).collect();
+                            for job in jobs {
+                                sum += job.await.unwrap();
+                            }
+                        }
+                        sum
+                    })
+                })
+            })
+            .collect();
+        for runtime in runtimes {
+            assert_eq!(runtime.join().unwrap(), 250 * 4_950);
+        }
+    });
+}
+
+/// B04, B06: panics cost no thread. Idle threads stay, as is documented, and are those of the next burst.
+#[test]
+fn bursts_of_jobs_and_of_panics_use_the_same_threads() {
+    alone("bursts_of_jobs_and_of_panics_use_the_same_threads", 60, || {
+        block_on(async {
+            let mut most = [0; 6];
+            for (round, most) in most.iter_mut().enumerate() {
+                let jobs: Vec<_> = (0..100)
+                    .map(|n| {
+                        spawn(unblock(move || {
+                            thread::sleep(Duration::from_millis(2));
+                            assert!(n % 2 == 0, "on purpose");
+                            n
+                        }))
+                    })
+                    .collect();
+                for (n, job) in jobs.into_iter().enumerate() {
+                    match job.await {
+                        Ok(output) => assert_eq!(output, n),
+                        Err(error) => assert!(error.is_panic() && n % 2 == 1, "round {round}"),
+                    }
+                }
+                *most = threads();
+            }
+            // One for each job at the same time, and the test's own.
+            assert!(most.iter().all(|most| *most <= 110), "{most:?} threads after 100 jobs each");
+        });
     });
 }

@@ -238,7 +238,7 @@ fn will_wake_knows_the_task_and_its_clones() {
     });
 }
 
-/// W12, W15, U01, N09.
+/// N09, P02, U01, W12, W15: also when the thread of the runtime has ended.
 #[test]
 fn wakers_outlive_the_runtime_on_every_thread() {
     watched(10, || {
