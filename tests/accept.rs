@@ -63,7 +63,7 @@ fn six_hundred_clients_that_came_before_the_first_accept_are_accepted_one_a_turn
 fn a_client_that_has_reset_already_is_accepted_and_its_first_read_says_so() {
     run(async {
         let (listener, addr) = bind().await;
-        for _ in 0..200 {
+        for _ in 0..1_000 {
             let client = TcpStream::connect(addr).unwrap();
             let from = client.local_addr().unwrap();
             reset(client);

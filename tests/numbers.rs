@@ -227,3 +227,55 @@ fn a_descriptor_that_was_replaced_by_its_owner_takes_nobody_elses_place() {
         });
     });
 }
+
+/// F09: a stream that is dropped by a panic, or by another value's destructor, is taken out once: the next one at its number
+/// keeps its own registration.
+#[test]
+fn a_stream_that_a_panic_or_a_destructor_drops_takes_nothing_from_the_next() {
+    struct Closes(Rc<RefCell<Vec<AsyncTcpStream>>>);
+    impl Drop for Closes {
+        fn drop(&mut self) {
+            self.0.borrow_mut().clear();
+        }
+    }
+    let name = "a_stream_that_a_panic_or_a_destructor_drops_takes_nothing_from_the_next";
+    alone(name, 20, || {
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            drop(pair());
+            let before = fds();
+            for round in 0..100 {
+                let (ours, peer) = pair();
+                let number = ours.as_raw_fd();
+                let kept = Rc::new(RefCell::new(Vec::new()));
+                let closes = Closes(kept.clone());
+                let task = spawn(async move {
+                    match round % 2 {
+                        // In the unwinding, after it has waited.
+                        0 => {
+                            let waited = timeout(millis(0), ours.read(&mut [0; 9])).await;
+                            assert!(waited.is_ok(), "on purpose");
+                        }
+                        // In the destructor of another value, while that is unwound.
+                        _ => {
+                            kept.borrow_mut().push(ours);
+                            let _closes = closes;
+                            panic!("on purpose");
+                        }
+                    }
+                });
+                assert!(task.await.unwrap_err().is_panic());
+                assert_eq!(runtime.metrics().sources_alive, 0);
+                drop(peer);
+                let (plain, mut peer) = std_pair();
+                let next = AsyncTcpStream::try_from(plain).unwrap();
+                assert!([next.as_raw_fd(), peer.as_raw_fd()].contains(&number));
+                assert!(timeout(millis(0), next.read(&mut [0; 9])).await.is_err());
+                peer.write_all(b"abc").unwrap();
+                let read = timeout(millis(2000), next.read(&mut [0; 9])).await;
+                assert_eq!(read.expect("stalls").unwrap(), 3, "round {round}");
+            }
+            assert_eq!(fds(), before);
+        });
+    });
+}

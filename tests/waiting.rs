@@ -113,44 +113,46 @@ fn a_reset_reaches_readers_and_writers_whether_they_wait_or_not() {
 
 /// S11, N05: a read that is dropped before it is ready has taken nothing.
 #[test]
-fn ten_thousand_dropped_reads_lose_no_byte() {
-    run(async {
-        let (ours, mut peer) = pair();
-        let sender = thread::spawn(move || {
-            for number in 0u32.. {
-                if peer.write_all(&number.to_be_bytes()).is_err() {
-                    return;
-                }
-                // Now a burst, now a gap.
-                if number % 97 == 0 {
-                    thread::sleep(millis(1));
-                }
-            }
-        });
-        let (mut dropped, mut read, mut buf) = (0, 0u64, [0; 1024]);
-        let mut random = support::Random(5);
-        while dropped < 10_000 || read < 20_000 {
-            let length = 1 + random.below(64) as usize;
-            let reading = async { Some(ours.read(&mut buf[..length]).await.unwrap()) };
-            let giving_up = async {
-                for _ in 0..random.below(3) {
-                    waken::task::yield_now().await;
-                }
-                None
-            };
-            match or(reading, giving_up).await {
-                Some(n) => {
-                    for byte in &buf[..n] {
-                        let (number, at) = ((read / 4) as u32, (read % 4) as usize);
-                        assert_eq!(*byte, number.to_be_bytes()[at], "byte {read}");
-                        read += 1;
+fn fifty_thousand_dropped_reads_lose_no_byte() {
+    watched(40, || {
+        waken::block_on(async {
+            let (ours, mut peer) = pair();
+            let sender = thread::spawn(move || {
+                for number in 0u32.. {
+                    if peer.write_all(&number.to_be_bytes()).is_err() {
+                        return;
+                    }
+                    // Now a burst, now a gap.
+                    if number % 97 == 0 {
+                        thread::sleep(millis(1));
                     }
                 }
-                None => dropped += 1,
+            });
+            let (mut dropped, mut read, mut buf) = (0, 0u64, [0; 1024]);
+            let mut random = support::Random(5);
+            while dropped < 50_000 || read < 20_000 {
+                let length = 1 + random.below(64) as usize;
+                let reading = async { Some(ours.read(&mut buf[..length]).await.unwrap()) };
+                let giving_up = async {
+                    for _ in 0..random.below(3) {
+                        waken::task::yield_now().await;
+                    }
+                    None
+                };
+                match or(reading, giving_up).await {
+                    Some(n) => {
+                        for byte in &buf[..n] {
+                            let (number, at) = ((read / 4) as u32, (read % 4) as usize);
+                            assert_eq!(*byte, number.to_be_bytes()[at], "byte {read}");
+                            read += 1;
+                        }
+                    }
+                    None => dropped += 1,
+                }
             }
-        }
-        drop(ours);
-        sender.join().unwrap();
+            drop(ours);
+            sender.join().unwrap();
+        });
     });
 }
 
