@@ -74,7 +74,8 @@ pub fn part_pair() -> (AsyncTcpStream, TcpStream) {
 /// Writes until there is no more room, and says how many bytes that took.
 pub async fn fill(stream: &AsyncTcpStream) -> usize {
     let mut written = 0;
-    // Three times in a row without room, and time in between: the peer's kernel has taken all it wants.
+    // Three times in a row without room, and time in between; and nothing is under way that the peer's kernel may still
+    // acknowledge, which it does up to 40 ms late: it has taken all it wants.
     let mut full = 0;
     while full < 3 {
         match stream.try_write(&[b'f'; 4096]) {
@@ -83,13 +84,26 @@ pub async fn fill(stream: &AsyncTcpStream) -> usize {
                 written += n;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                full += 1;
+                full = if under_way(stream) == 0 { full + 1 } else { 0 };
                 sleep(millis(3)).await;
             }
             Err(error) => panic!("{error}"),
         }
     }
     written
+}
+
+/// How many bytes were sent and are not acknowledged, tcp(7).
+fn under_way(stream: &impl AsFd) -> c_int {
+    const SIOCOUTQNSD: libc::Ioctl = 0x894b;
+    let ask = |what| {
+        let mut bytes: c_int = 0;
+        // SAFETY: the place for the number lives.
+        check(unsafe { libc::ioctl(stream.as_fd().as_raw_fd(), what, &raw mut bytes) });
+        bytes
+    };
+    // What was written and is not acknowledged, less what of it was not even sent.
+    ask(libc::TIOCOUTQ) - ask(SIOCOUTQNSD)
 }
 
 fn check(result: c_int) -> c_int {
