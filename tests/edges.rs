@@ -232,6 +232,29 @@ fn urgent_bytes_between_waits_do_not_stall_the_reader() {
     });
 }
 
+/// E03, k5: the byte was taken by a call of its own, so the next event does not speak of it; but reads still stop where it was.
+#[test]
+fn an_urgent_byte_that_was_taken_still_divides_the_stream() {
+    run(async {
+        let (ours, mut peer) = pair();
+        peer.write_all(b"abc").unwrap();
+        assert!(send_urgent(&peer, b'X'));
+        sleep(millis(1)).await;
+        assert_eq!(ours.try_io(Interest::PRIORITY, recv_urgent).unwrap(), b'X');
+        peer.write_all(b"def").unwrap();
+        sleep(millis(1)).await;
+        let mut buf = [0; 64];
+        for expected in [b"abc", b"def"] {
+            let read = timeout(millis(1000), ours.read(&mut buf)).await;
+            let n = read.unwrap_or_else(|_| panic!("stalls before {expected:?}")).unwrap();
+            assert_eq!(&buf[..n], expected);
+        }
+        assert!(timeout(millis(2), ours.read(&mut buf)).await.is_err());
+        peer.write_all(b"g").unwrap();
+        assert_eq!(ours.read(&mut buf).await.unwrap(), 1);
+    });
+}
+
 /// E19, X04: urgent bytes cost their sender's events at most.
 #[test]
 fn ten_thousand_urgent_bytes_do_not_make_the_reader_spin() {

@@ -122,22 +122,90 @@ fn an_address_family_that_is_missing_does_not_end_a_connect() {
 }
 
 /// N06.
+    });
+}
+
+/// From now on the system call fails in this process, without being made. The last answer counts.
+fn answer(call: libc::c_long, error: i32) {
+    let f = |code: u32, jt, jf, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
+    let mut prog = [
+        f(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        f(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, call as u32),
+        f(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | error as u32),
+        f(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let fprog = libc::sock_fprog { len: prog.len() as u16, filter: prog.as_mut_ptr() };
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &fprog), 0);
+    }
+}
+
+/// P07, E16: milliseconds are rounded up, so the loop does not spin through the rest of one.
 #[test]
 fn timers_work_where_a_filter_forbids_the_newest_call() {
     alone("timers_work_where_a_filter_forbids_the_newest_call", 5, || {
-        let f = |code: u32, jt, jf, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
-        let mut prog = [
-            f(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-            f(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_epoll_pwait2 as u32),
-            f(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
-            f(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-        ];
-        let fprog = libc::sock_fprog { len: prog.len() as u16, filter: prog.as_mut_ptr() };
-        unsafe {
-            assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-            assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &fprog), 0);
+        answer(libc::SYS_epoll_pwait2, libc::EPERM);
+        let runtime = Runtime::builder().spin(Duration::ZERO).build().unwrap();
+        for _ in 0..10 {
+            let start = Instant::now();
+            runtime.block_on(sleep(Duration::from_micros(1500)));
+            assert!(start.elapsed() >= Duration::from_micros(1500), "{:?}", start.elapsed());
         }
-        waken::block_on(sleep(Duration::from_millis(5)));
+        let waits = runtime.metrics().epoll_waits;
+        assert!(waits <= 30, "{waits} waits for ten sleeps");
+    })
+}
+
+/// L03: a client that has gone again, and the errors of its network, are no errors of the listener: `accept` asks for the
+/// next one, and when they are many it lets the others have their turn.
+#[test]
+fn an_error_of_a_client_does_not_come_out_of_accept() {
+    alone("an_error_of_a_client_does_not_come_out_of_accept", 10, || {
+        waken::block_on(async {
+            let l = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+            let _client = std::net::TcpStream::connect(l.local_addr().unwrap()).unwrap();
+            let of_clients = [
+                libc::ECONNABORTED,
+                libc::EPROTO,
+                libc::EPERM,
+                libc::ENETDOWN,
+                libc::ENOPROTOOPT,
+                libc::EHOSTDOWN,
+                libc::ENONET,
+                libc::EHOSTUNREACH,
+                libc::EOPNOTSUPP,
+                libc::ENETUNREACH,
+                libc::EINTR,
+            ];
+            for error in of_clients {
+                answer(libc::SYS_accept4, error);
+                let accepted = timeout(Duration::from_millis(5), l.accept()).await;
+                assert!(accepted.is_err(), "{error}: {accepted:?}");
+            }
+            answer(libc::SYS_accept4, libc::EINVAL);
+            let broken = l.accept().await.unwrap_err();
+            assert_eq!(broken.raw_os_error(), Some(libc::EINVAL), "the listener's own error does");
+        })
+    })
+}
+
+/// K03, K04, k10: after a signal the connection goes on by itself; and a socket that is writable and has no error is not
+/// connected, unless it has a peer. Here it never was: the call is answered, and not made.
+#[test]
+fn a_connect_that_a_signal_interrupts_waits_for_its_peer_without_spinning() {
+    alone("a_connect_that_a_signal_interrupts_waits_for_its_peer_without_spinning", 5, || {
+        let l = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = l.local_addr().unwrap();
+        answer(libc::SYS_connect, libc::EINTR);
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            let connecting = spawn(AsyncTcpStream::connect(addr)).abort_on_drop();
+            let connected = timeout(Duration::from_millis(50), connecting).await;
+            assert!(connected.is_err(), "{connected:?}");
+        });
+        let polls = runtime.metrics().polls;
+        assert!(polls <= 4, "{polls} polls of a connect that waits");
     })
 }
 
