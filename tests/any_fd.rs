@@ -379,21 +379,33 @@ fn urgent_data_is_awaited_and_so_is_that_none_will_come() {
 #[test]
 fn a_poll_of_two_directions_leaves_no_waiter_in_the_other_one() {
     run(async {
-        let (ours, mut peer) = UnixStream::pair().unwrap();
-        let ours = AsyncFd::new(ours).unwrap();
-        while ours.try_io(Interest::WRITABLE, |mut io| io.write(&[0; 4096])).is_ok() {}
-        let task = spawn(async move {
-            let both = Interest::READABLE | Interest::WRITABLE;
-            poll_fn(|cx| ours.poll_io(cx, both, |mut io| io.read(&mut [0]))).await.unwrap();
-            std::future::pending::<()>().await;
-            drop(ours);
-        });
-        sleep(millis(1)).await;
-        peer.write_all(b"x").unwrap();
-        sleep(millis(5)).await;
-        let tasks = waken::runtime::tasks();
-        let info = tasks.iter().find(|it| it.id == task.id()).unwrap();
-        assert!(!info.to_string().contains("fd "), "{info}");
+        for reads in [true, false] {
+            let (ours, mut peer) = UnixStream::pair().unwrap();
+            let ours = AsyncFd::new(ours).unwrap();
+            let mut full = 0;
+            while let Ok(n) = ours.try_io(Interest::WRITABLE, |mut io| io.write(&[0; 4096])) {
+                full += n;
+            }
+            let task = spawn(async move {
+                let both = Interest::READABLE | Interest::WRITABLE;
+                let mut call = |mut io: &UnixStream| match reads {
+                    true => io.read(&mut [0]),
+                    false => io.write(&[0]),
+                };
+                poll_fn(|cx| ours.poll_io(cx, both, &mut call)).await.unwrap();
+                std::future::pending::<()>().await;
+                drop(ours);
+            });
+            sleep(millis(1)).await;
+            match reads {
+                true => peer.write_all(b"x").unwrap(),
+                false => peer.read_exact(&mut vec![0; full]).unwrap(),
+            }
+            sleep(millis(5)).await;
+            let tasks = waken::runtime::tasks();
+            let info = tasks.iter().find(|it| it.id == task.id()).unwrap();
+            assert!(!info.to_string().contains("fd "), "{info}");
+        }
     });
 }
 

@@ -137,6 +137,26 @@ fn what_the_child_drops_the_parent_keeps() {
     });
 }
 
+/// The eventfd is one file for both, and the box in the child is nobody's.
+#[test]
+fn what_the_child_wakes_does_not_make_the_parent_look_up() {
+    alone("what_the_child_wakes_does_not_make_the_parent_look_up", 20, || {
+        let runtime = Runtime::new().unwrap();
+        let waker = runtime.block_on(poll_fn(|cx| Poll::Ready(cx.waker().clone())));
+        let remote = runtime.remote();
+        drain(&runtime);
+        let status = in_a_fork(|| {
+            waker.wake_by_ref();
+            remote.wake();
+            assert!(remote.spawn(|| async {}).is_err(), "nobody would ever run it");
+        });
+        assert_eq!(status, 0);
+        assert!(!is_readable(&runtime, Duration::from_millis(20)));
+        waker.wake_by_ref();
+        assert!(is_readable(&runtime, LONG));
+    });
+}
+
 /// The timer that is a descriptor is one file for both.
 #[test]
 fn what_the_child_drops_does_not_keep_the_parents_descriptor_from_telling_of_a_timer() {

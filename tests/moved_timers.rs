@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
@@ -78,9 +78,11 @@ fn wakers_may_drop_reset_and_make_timers_while_others_expire() {
         runtime.block_on(async {
             let deadline = now() + ms(10);
             let others: Arc<Mutex<Vec<Option<Sleep>>>> = Arc::default();
+            // A panic in a waker would not come out of the loop.
+            let done = Arc::new(AtomicU32::new(0));
             let mut woken = Vec::new();
             for n in 0..30 {
-                let list = others.clone();
+                let (list, done) = (others.clone(), done.clone());
                 // All are due at once; each does something to its neighbours, before and behind it.
                 let waker = then(move || {
                     let mut list = list.lock().unwrap();
@@ -100,6 +102,7 @@ fn wakers_may_drop_reset_and_make_timers_while_others_expire() {
                             }
                         }
                     }
+                    done.fetch_add(1, Relaxed);
                 });
                 let mut sleep = sleep_until(deadline);
                 let foreign = Waker::from(waker.clone());
@@ -113,6 +116,7 @@ fn wakers_may_drop_reset_and_make_timers_while_others_expire() {
                 woken.iter().all(|waker| waker.1.load(Relaxed) == 1),
                 "each once: all were due"
             );
+            assert_eq!(done.load(Relaxed), 30);
             assert_eq!(runtime.metrics().timers_alive, 0);
         });
     });

@@ -10,8 +10,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
-use support::{cpu, panic_message, poll_once, watched};
-use waken::task::{self, yield_now};
+use support::{cpu, on_drop, panic_message, poll_once, watched};
+use waken::task::{self, AbortHandle, yield_now};
 use waken::time::timeout;
 use waken::{JoinHandle, Runtime, spawn};
 
@@ -136,6 +136,53 @@ fn an_output_that_panics_in_its_destructor_harms_only_who_drops_it() {
 }
 
 /// W14, N05.
+    });
+}
+
+/// R01: what a task has left is dropped while nothing is borrowed.
+#[test]
+fn an_output_may_use_the_runtime_when_its_handle_is_dropped() {
+    watched(10, || {
+        waken::block_on(async {
+            let done = Rc::new(Cell::new(0));
+            let count = done.clone();
+            let task = spawn(async move {
+                on_drop(move || {
+                    spawn(async {}).abort();
+                    task::try_id();
+                    count.set(1);
+                })
+            });
+            yield_now().await;
+            drop(task);
+            assert_eq!(done.get(), 1);
+        });
+    });
+}
+
+/// T05, T06: also after a panic nobody learns of the end before the future is dropped.
+#[test]
+fn a_task_that_has_panicked_is_not_finished_in_its_destructor() {
+    watched(10, || {
+        waken::block_on(async {
+            let handle = Rc::new(RefCell::new(None::<AbortHandle>));
+            let seen = Rc::new(Cell::new(None));
+            let (own, inside) = (handle.clone(), seen.clone());
+            let asks = on_drop(move || {
+                inside.set(own.borrow().as_ref().map(AbortHandle::is_finished));
+            });
+            // Captured, and not a local of the poll, which the panic itself would drop.
+            let task = spawn(poll_fn(move |_| -> Poll<()> {
+                let _kept = &asks;
+                panic!("in poll");
+            }));
+            *handle.borrow_mut() = Some(task.abort_handle());
+            assert!(task.await.unwrap_err().is_panic());
+            assert_eq!(seen.get(), Some(false));
+        });
+    });
+}
+
 #[test]
 fn a_join_can_be_given_up_and_taken_up_again() {
     watched(10, || {

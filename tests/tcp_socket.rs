@@ -1,4 +1,6 @@
 //! A TCP stream is a socket: it has std's options, comes from std, and goes back.
+#[path = "support/kernel.rs"]
+mod kernel;
 #[path = "support/peer.rs"]
 mod peer;
 mod support;
@@ -214,6 +216,21 @@ fn a_directory_is_refused_and_leaves_nothing() {
             assert_eq!(fds(), before);
             assert_eq!(runtime.metrics().sources_alive, 0);
         });
+    });
+}
+
+/// F12: what we open never makes the loop wait.
+#[test]
+fn what_we_open_does_not_block() {
+    run(async {
+        let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let client = AsyncTcpStream::connect(addr).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        let socket = waken::net::TcpSocket::new_v4().unwrap();
+        for fd in [listener.as_fd(), client.as_fd(), server.as_fd(), socket.as_fd()] {
+            assert!(!kernel::is_blocking(&fd), "{fd:?} of {listener:?} {client:?} {server:?}");
+        }
     });
 }
 

@@ -216,6 +216,14 @@ fn a_task_is_polled_once_a_turn() {
             finishing.waker().wake();
             turns(5).await;
             assert_eq!(polls.get(), 10);
+            // Woken often before its turn, and once more in it.
+            let (probe, _task) = Probe::spawn().await;
+            (0..3).for_each(|_| probe.waker().wake());
+            probe.wake_itself.set(3);
+            yield_now().await;
+            assert_eq!(probe.polls.get(), 2);
+            turns(3).await;
+            assert_eq!(probe.polls.get(), 3);
         });
     });
 }

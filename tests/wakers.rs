@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 use std::time::{Duration, Instant};
+use waken::net::AsyncUnixStream;
 use waken::task::yield_now;
 use waken::time::{Sleep, sleep};
 use waken::{AsyncTcpListener, AsyncTcpStream, JoinHandle, Runtime, block_on, spawn};
@@ -250,9 +251,12 @@ fn a_waker_may_use_the_runtime_while_it_is_woken_and_dropped() {
         static TASKS: RefCell<Vec<JoinHandle<()>>> = const { RefCell::new(Vec::new()) };
         static TIMER: RefCell<Option<Sleep>> = const { RefCell::new(None) };
         static ACTS: Cell<u32> = const { Cell::new(0) };
+        // To its end: a panic in a waker would not come out of the loop.
+        static DONE: Cell<u32> = const { Cell::new(0) };
     }
     fn act() {
         ACTS.set(ACTS.get() + 1);
+        drop(AsyncUnixStream::pair().unwrap());
         let task = spawn(pending());
         task.abort();
         drop(spawn(async {}));
@@ -272,6 +276,7 @@ fn a_waker_may_use_the_runtime_while_it_is_woken_and_dropped() {
         timer.reset(Instant::now() + Duration::from_secs(9));
         assert!(poll_with(&mut timer, Waker::noop()).is_pending());
         drop(TIMER.replace(Some(timer)));
+        DONE.set(DONE.get() + 1);
     }
     watched(10, || {
         let foreign = || -> Waker { Foreign::new(Some(act), Some(act)).into() };
@@ -296,7 +301,7 @@ fn a_waker_may_use_the_runtime_while_it_is_woken_and_dropped() {
             let mut last = sleep(Duration::from_secs(99));
             assert!(poll_with(&mut last, &foreign()).is_pending());
             drop(last);
-            assert_eq!(ACTS.get(), 10);
+            assert_eq!((ACTS.get(), DONE.get()), (10, 10));
             turns(3).await;
         });
         TASKS.take();
