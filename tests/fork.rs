@@ -21,6 +21,7 @@ fn in_a_fork(child: impl FnOnce()) -> i32 {
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0, "{}", io::Error::last_os_error());
     if pid == 0 {
+        do_not_outlive_the_test();
         let code = catch_unwind(AssertUnwindSafe(child)).is_err() as i32;
         // SAFETY: ends the child here, before it returns into the parent's tests.
         unsafe { libc::_exit(code) };
@@ -32,6 +33,15 @@ fn in_a_fork(child: impl FnOnce()) -> i32 {
 }
 
 /// F10, N04.
+    });
+}
+
+/// A child has no watchdog: threads do not come along.
+fn do_not_outlive_the_test() {
+    // SAFETY: a call on numbers alone; the signal's default ends the process.
+    unsafe { libc::alarm(5) };
+}
+
 #[test]
 fn a_child_cannot_enter_the_runtime_of_its_parent() {
     alone("a_child_cannot_enter_the_runtime_of_its_parent", 10, || {
@@ -79,6 +89,7 @@ fn in_a_fork_from_within(runtime: &Runtime) -> i32 {
                 // SAFETY: as above.
                 let pid = unsafe { libc::fork() };
                 if pid == 0 {
+                    do_not_outlive_the_test();
                     return Poll::Pending;
                 }
                 let mut code = -1;
