@@ -50,6 +50,25 @@ fn members_come_in_the_order_in_which_they_end() {
     });
 }
 
+/// T11: the one that ends wakes who waits, whichever it is of the group.
+#[test]
+fn a_member_is_joined_when_it_ends_while_the_others_go_on() {
+    watched(10, || {
+        waken::block_on(async {
+            let mut set = JoinSet::new();
+            set.spawn(pending());
+            set.spawn(async {
+                sleep(Duration::from_millis(5)).await;
+                2
+            });
+            set.spawn(pending());
+            let joined = timeout(Duration::from_secs(5), set.join_next()).await;
+            assert_eq!(joined.expect("nobody is woken").unwrap().unwrap(), 2);
+            assert_eq!(set.len(), 2);
+        });
+    });
+}
+
 #[test]
 fn an_empty_set_is_over_at_once_and_can_be_filled_again() {
     watched(10, || {

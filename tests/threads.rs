@@ -272,6 +272,26 @@ fn two_runtimes_wake_each_other_200_000_times() {
     });
 }
 
+/// W18, Q01: a runtime in which there is always something to do hears of other threads.
+#[test]
+fn a_letter_reaches_a_runtime_that_is_always_busy() {
+    watched(10, || {
+        let runtime = Runtime::new().unwrap();
+        let remote = runtime.remote();
+        let said = runtime.block_on(async {
+            let busy = spawn(async {
+                loop {
+                    yield_now().await;
+                }
+            });
+            let said = remote.spawn(|| async { 7 }).unwrap().await;
+            busy.abort();
+            said
+        });
+        assert_eq!(said.unwrap(), 7);
+    });
+}
+
 /// W10: no waits between the wakes, so they come before, during and after the runtime's going to sleep.
 #[test]
 fn none_of_a_stream_of_wakes_is_lost() {

@@ -93,6 +93,37 @@ fn next_turn_says_for_what_the_next_one_would_wait() {
     });
 }
 
+/// E17: events that had no room are for the next turn, which need not wait.
+#[test]
+fn events_that_had_no_room_are_for_the_next_turn_at_once() {
+    watched(10, || {
+        let runtime = Builder::new().events_per_poll(1).build().unwrap();
+        let read = Rc::new(RefCell::new(0));
+        let mut peers = Vec::new();
+        for _ in 0..5 {
+            let (ours, peer) = std_pair();
+            let count = read.clone();
+            drop(runtime.spawn(async move {
+                let ours = AsyncTcpStream::try_from(ours).unwrap();
+                ours.read_exact(&mut [0]).await.unwrap();
+                *count.borrow_mut() += 1;
+            }));
+            peers.push(peer);
+        }
+        // The events that each new socket has.
+        while runtime.turn(NO_WAIT).unwrap() == Next::Now {}
+        peers.iter_mut().for_each(|peer| peer.write_all(b"x").unwrap());
+        for _ in 0..100 {
+            let next = runtime.turn(NO_WAIT).unwrap();
+            if *read.borrow() == 5 {
+                return;
+            }
+            assert_eq!(next, Next::Now, "{read:?} of 5");
+        }
+        panic!("{read:?} of 5 in a hundred turns");
+    });
+}
+
 /// Also when a letter keeps it from sleeping: the kernel is asked in every turn.
 #[test]
 fn what_is_woken_by_the_kernel_the_clock_and_a_letter_is_polled_in_the_same_turn() {

@@ -99,6 +99,30 @@ fn reading_and_accepting_are_a_wait_for_readable_at_their_line() {
     });
 }
 
+/// A reader's place keeps one line, and it is the last.
+#[test]
+fn the_next_wait_for_the_same_descriptor_is_shown_at_its_own_line() {
+    let runtime = Runtime::new().unwrap();
+    on(&runtime, async {
+        let (client, server) = connected().await;
+        let fd = client.as_raw_fd();
+        let mut buf = [0];
+        let (first, second) = (line!() + 2, line!() + 3);
+        let reader = spawn(async move {
+            let _ = client.read(&mut buf).await;
+            let _ = client.read(&mut buf).await;
+        });
+        for expected in [first, second] {
+            settled().await;
+            let task = info(&runtime, reader.id());
+            let [Wait { on, at, .. }] = task.waits_for[..] else { panic!("{task}") };
+            assert_eq!((on, line(at)), (WaitOn::Readable(fd), expected));
+            server.write_all(b"x").await.unwrap();
+        }
+        reader.await.unwrap();
+    });
+}
+
 #[test]
 fn writing_and_connecting_are_a_wait_for_writable_at_their_line() {
     let runtime = Runtime::new().unwrap();
