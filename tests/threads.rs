@@ -272,6 +272,25 @@ fn two_runtimes_wake_each_other_200_000_times() {
     });
 }
 
+/// W17: what was woken once from elsewhere can be woken from there again, after it was polled.
+#[test]
+fn the_same_task_is_woken_from_another_thread_again_and_again() {
+    watched(10, || {
+        let signal = Signal::default();
+        let raising = signal.clone();
+        let (ask, asked) = mpsc::channel::<()>();
+        let thread = thread::spawn(move || asked.iter().for_each(|()| raising.raise()));
+        block_on(async {
+            for _ in 0..100 {
+                ask.send(()).unwrap();
+                signal.raised().await;
+            }
+        });
+        drop(ask);
+        thread.join().unwrap();
+    });
+}
+
 /// W18, Q01: a runtime in which there is always something to do hears of other threads.
 #[test]
 fn a_letter_reaches_a_runtime_that_is_always_busy() {

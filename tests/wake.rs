@@ -162,6 +162,21 @@ fn tasks_are_polled_in_the_order_of_their_wakes() {
     });
 }
 
+/// P01: whichever runtime is current, a wake goes to the one of its task.
+#[test]
+fn a_wake_under_another_runtime_goes_home() {
+    watched(10, || {
+        let (home, other) = (Runtime::new().unwrap(), Runtime::new().unwrap());
+        let probe = Probe::default();
+        let task = home.spawn(probe.clone().run(|| {}));
+        home.block_on(yield_now());
+        probe.done.set(true);
+        other.block_on(async { probe.waker().wake() });
+        home.block_on(task).unwrap();
+        assert_eq!(probe.polls.get(), 2);
+    });
+}
+
 /// A finished task's last wake must not give its place in the queue to the next task.
 #[test]
 fn a_new_task_does_not_inherit_a_place_in_the_queue() {
