@@ -84,7 +84,7 @@ const LONGEST_FILE: usize = 400;
 /// Lines of `runtime/` that are neither blank nor comment. The plan was 3,000; the same reason. The core alone has
 /// 4,600; each kind of socket adds its public face, of which every method says what it is; the adaptive park is 130,
 /// what hyper asks for 220, and an urgent byte that is read before its event 14.
-const CODE_LINES: usize = 6588;
+const CODE_LINES: usize = 6596;
 
 struct Source {
     path: PathBuf,
