@@ -32,16 +32,13 @@ fn in_a_fork(child: impl FnOnce()) -> i32 {
     status
 }
 
-/// F10, N04.
-    });
-}
-
 /// A child has no watchdog: threads do not come along.
 fn do_not_outlive_the_test() {
     // SAFETY: a call on numbers alone; the signal's default ends the process.
     unsafe { libc::alarm(5) };
 }
 
+/// F10, N04.
 #[test]
 fn a_child_cannot_enter_the_runtime_of_its_parent() {
     alone("a_child_cannot_enter_the_runtime_of_its_parent", 10, || {

@@ -121,10 +121,6 @@ fn an_address_family_that_is_missing_does_not_end_a_connect() {
     })
 }
 
-/// N06.
-    });
-}
-
 /// From now on the system call fails in this process, without being made. The last answer counts.
 fn answer(call: libc::c_long, error: i32) {
     let f = |code: u32, jt, jf, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
@@ -141,7 +137,7 @@ fn answer(call: libc::c_long, error: i32) {
     }
 }
 
-/// P07, E16: milliseconds are rounded up, so the loop does not spin through the rest of one.
+/// E16, N06, P07: milliseconds are rounded up, so the loop does not spin through the rest of one.
 #[test]
 fn timers_work_where_a_filter_forbids_the_newest_call() {
     alone("timers_work_where_a_filter_forbids_the_newest_call", 5, || {

@@ -133,9 +133,15 @@ fn held() -> BTreeMap<String, Vec<String>> {
         }
         let Ok(text) = fs::read_to_string(&file) else { continue };
         let name = format!("`trials/{}`", name.to_str().unwrap());
-        words(&text).for_each(|id| hold(id, name.clone()));
+        // There are other languages, in which such a word may mean something else.
+        words(&text).filter(|id| is_listed(id)).for_each(|id| hold(id, name.clone()));
     }
     held
+}
+
+fn is_listed(id: &str) -> bool {
+    let n: u32 = id[1..].parse().unwrap();
+    ENTRIES.iter().any(|&(group, last)| id.starts_with(group) && (1..=last).contains(&n))
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {

@@ -135,10 +135,6 @@ fn an_output_that_panics_in_its_destructor_harms_only_who_drops_it() {
     });
 }
 
-/// W14, N05.
-    });
-}
-
 /// R01: what a task has left is dropped while nothing is borrowed.
 #[test]
 fn an_output_may_use_the_runtime_when_its_handle_is_dropped() {
@@ -183,6 +179,7 @@ fn a_task_that_has_panicked_is_not_finished_in_its_destructor() {
     });
 }
 
+/// N05, W14.
 #[test]
 fn a_join_can_be_given_up_and_taken_up_again() {
     watched(10, || {

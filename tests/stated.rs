@@ -64,7 +64,7 @@ const STATED: &[(&str, &str, &[&str])] = &[
     (
         "runtime/tcp/stream.rs",
         "Cancel safe: a read that is dropped before it is ready has taken nothing.",
-        &["ten_thousand_dropped_reads_lose_no_byte"],
+        &["fifty_thousand_dropped_reads_lose_no_byte"],
     ),
     (
         "runtime/tcp/listener.rs",

@@ -63,35 +63,6 @@ fn an_address_lies_as_the_c_library_has_it() {
     let mut raw = RawAddress([0; 32]);
     raw.0[..2].copy_from_slice(&(libc::AF_UNIX as libc::sa_family_t).to_ne_bytes());
     assert!(raw.parse(28).is_err() && RawAddress([0; 32]).parse(28).is_err());
-    });
-}
-
-//! `runtime/sys/socket.rs`, from inside: addresses on their way to the kernel and back.
-
-use super::*;
-
-/// S16: whatever an address is made of comes back, flow and scope too.
-#[test]
-fn addresses_come_back_as_they_went_in() {
-    let mut state = 7u64;
-    let mut random = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    for round in 0..20_000 {
-        let port = random() as u16;
-        let address: SocketAddr = if round % 2 == 0 {
-            SocketAddrV4::new((random() as u32).into(), port).into()
-        } else {
-            let ip = (random() as u128) << 64 | random() as u128;
-            SocketAddrV6::new(ip.into(), port, random() as u32, random() as u32).into()
-        };
-        let (raw, length) = RawAddress::of(&address);
-        assert_eq!(raw.parse(length).unwrap(), address);
-        assert!(raw.parse(length - 1).is_err(), "{address}: one that was cut off");
-    }
 }
 
 /// S16: one that the kernel fills in is read as std reads it, and given to the kernel as std gives it.
