@@ -16,7 +16,7 @@ use crate::sys::{AtomicLocation, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI
 use crate::waker::drop_contained;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::mem::{self, ManuallyDrop};
+use std::mem::ManuallyDrop;
 use std::ops::RangeInclusive;
 use std::os::fd::RawFd;
 use std::panic::Location;
@@ -349,12 +349,11 @@ impl Source {
 
 /// The runtime ends: the wakers of all who stand aside on this thread, for the caller to drop.
 pub(crate) fn close_all(runtime: u32) -> Foreign {
-    aside(|aside| {
-        let out = take(aside, (runtime, 0, false, 0)..=(runtime, u32::MAX, true, u32::MAX));
-        // A map that has become empty keeps a node, which nobody would free when the thread ends.
-        aside.others = mem::take(&mut aside.others).into_iter().collect();
-        out
-    })
+    let all = (runtime, 0, false, 0)..=(runtime, u32::MAX, true, u32::MAX);
+    let wakers = aside(|aside| take(aside, all));
+    // An empty map may still own memory, and when the thread ends nobody frees it.
+    aside(|aside| aside.others.is_empty().then(|| aside.others.clear()));
+    wakers
 }
 
 fn take(aside: &mut Aside, range: RangeInclusive<Claimed>) -> Foreign {

@@ -260,7 +260,7 @@ fn a_waker_may_use_the_runtime_while_it_is_woken_and_dropped() {
         let task = spawn(pending());
         task.abort();
         drop(spawn(async {}));
-        assert!(!waken::runtime::tasks().is_empty() && waken::runtime::metrics().polls > 0);
+        assert!(!waken::runtime::tasks().is_empty() && waken::runtime::metrics().tasks_alive > 0);
         let remote = waken::runtime::remote();
         remote.wake();
         drop(remote.spawn(|| async {}));

@@ -166,7 +166,11 @@ fn peer_address(address: *mut c_void, length: *mut c_uint) {
 }
 
 function!(getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, length: *mut c_uint) -> c_int, if ours(fd), {
-    give(value.cast::<c_int>(), call(|k| k.take_error(fd)) as c_int);
+    let answer = call(|k| match name {
+        libc::SO_ACCEPTCONN => k.is_listening(fd),
+        _ => k.take_error(fd),
+    });
+    give(value.cast::<c_int>(), answer as c_int);
     0
 });
 

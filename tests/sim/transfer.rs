@@ -223,6 +223,15 @@ impl Kernel {
         self.end("take_error", fd, i64::from(error))
     }
 
+    /// `SO_ACCEPTCONN`.
+    pub(crate) fn is_listening(&mut self, fd: c_int) -> i64 {
+        if let Err(error) = self.begin("is_listening", fd, false) {
+            return error;
+        }
+        let listens = matches!(self.file(fd).unwrap().kind, Kind::Listener(_));
+        self.end("is_listening", fd, i64::from(listens))
+    }
+
     pub(crate) fn peer_name(&mut self, fd: c_int) -> i64 {
         if let Err(error) = self.begin("peer_name", fd, false) {
             return error;
