@@ -36,15 +36,22 @@ impl Drop for Registration {
         }
         // From elsewhere: out of the kernel's table at once, since the number may soon be another's; out of
         // ours by letter.
-        if let Some(mailbox) = mailbox_of(source.runtime()) {
+        let (source, is_lent) = (source.clone(), source.is_lent());
+        if let (false, Some(mailbox)) = (is_lent, mailbox_of(source.runtime())) {
             mailbox.deregister(source.fd());
         }
-        let source = source.clone();
-        home::at_home(source.runtime(), move |parts| parts.reactor.forget(&source));
+        home::at_home(source.runtime(), move |parts| match is_lent {
+            true => parts.reactor.deregister(&source),
+            false => parts.reactor.forget(&source),
+        });
     }
 }
 
 impl Registration {
+    pub(crate) fn lend(&self) {
+        self.0.lend();
+    }
+
     /// The source, if this is the thread and the time to use it.
     #[inline]
     fn source(&self) -> io::Result<&Source> {

@@ -96,12 +96,18 @@ impl Reactor {
     /// Stops watching, before the descriptor is closed or given away.
     pub(crate) fn deregister(&self, source: &Source) {
         // In a forked child the table of the kernel is shared with the parent, and still its own.
-        if self.process == sys::process() {
+        if self.process == sys::process() && !(source.is_lent() && self.is_anothers(source)) {
             self.ctls.set(self.ctls.get() + 1);
             // It fails when somebody has closed the descriptor behind our back: then it is done already.
             let _closed = self.epoll.remove(source.fd());
         }
         self.forget(source);
+    }
+
+    /// Whether somebody else has its number: its owner has put another descriptor into its place, which has closed it.
+    fn is_anothers(&self, source: &Source) -> bool {
+        let sources = &self.watched.borrow().sources;
+        sources.iter().any(|(_, it)| it.fd() == source.fd() && !ptr::eq(&**it, source))
     }
 
     /// The descriptor is closed: so is its registration, unless it had a duplicate.

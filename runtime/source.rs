@@ -117,6 +117,8 @@ const TO_WAITS: u32 = 4;
 const WAITS: u32 = READ_READY << TO_WAITS;
 /// The peer has sent urgent data at least once.
 const WAS_URGENT: u32 = 1 << 24;
+/// The user had `&mut` to what owns the descriptor.
+const LENT: u32 = 1 << 25;
 const LAST_EVENT: u32 = READ_READY - 1;
 
 /// All bits of an event but IN and OUT. They all mean that a read may have something to say, and who waits for urgent data
@@ -177,6 +179,15 @@ impl Source {
     #[cold]
     pub(crate) fn was_urgent(&self) {
         self.state.store(self.state.load(Relaxed) | WAS_URGENT, Relaxed);
+    }
+
+    /// Its owner may put another descriptor into its place, and close this one: then its number is anybody's.
+    pub(crate) fn lend(&self) {
+        self.state.store(self.state.load(Relaxed) | LENT, Relaxed);
+    }
+
+    pub(crate) fn is_lent(&self) -> bool {
+        self.state.load(Relaxed) & LENT != 0
     }
 
     /// A plain TCP stream gave fewer bytes than were asked for: that was all, unless the last event

@@ -71,20 +71,20 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 /// panics of foreign wakers and destructors, several waiters on one direction, going home from other
 /// threads, and forks. Each is a promise with tests; none is decoration. Living in somebody else's loop, and saying
 /// what goes wrong, are a hundred and fifty more, and so is looking before sleeping (`patience`, `runtime/park`), which makes
-/// three requests of one for a lone connection. What trials have found since is sixty: an urgent byte that is read before its event,
+/// three requests of one for a lone connection. What trials have found since is seventy: an urgent byte that is read before its event,
 /// a foreign waker that is cloned once and not at every poll, a turn that only looks. (`forgotten` is left out: one need not know it.)
 const INNER_ROOMS: &[&str] = &[
     "current", "executor", "home", "mailbox", "number", "patience", "reactor", "run", "runtime",
     "slab", "source", "spawned", "sys", "timers", "waker",
 ];
-const INNER_ROOMS_LINES: usize = 3285;
+const INNER_ROOMS_LINES: usize = 3300;
 
 const LONGEST_FILE: usize = 400;
 
 /// Lines of `runtime/` that are neither blank nor comment. The plan was 3,000; the same reason. The core alone has
 /// 4,600; each kind of socket adds its public face, of which every method says what it is; the adaptive park is 130,
-/// what hyper asks for 220, what trials have found 60; and a file that is tested from inside has three lines that say where.
-const CODE_LINES: usize = 6620;
+/// what hyper asks for 220, what trials have found 80; and a file that is tested from inside has three lines that say where.
+const CODE_LINES: usize = 6640;
 
 struct Source {
     path: PathBuf,
