@@ -6,6 +6,8 @@ use std::future::{pending, poll_fn};
 use std::io::{Read, Write};
 use std::net;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -572,23 +574,35 @@ fn a_flood_of_resets_costs_the_server_its_share_and_no_connection_stays() {
                     }));
                 }
             }));
+            // Until the round trips are made, so that they are made in it however fast either side is.
+            let over = Arc::new(AtomicBool::new(false));
+            let is_over = over.clone();
             let flood = thread::spawn(move || {
-                for _ in 0..2_000 {
+                let mut resets = 0;
+                while resets < 2_000 || !is_over.load(Relaxed) && resets < 20_000 {
                     let stream = net::TcpStream::connect(address).unwrap();
                     (&stream).write_all(b"x").unwrap();
                     // With unread input, if the echo is there already; in any case an end.
                     drop(stream);
+                    resets += 1;
                 }
+                resets
             });
             let client = AsyncTcpStream::connect(address).await.unwrap();
             let mut trips = 0;
+            while trips < 100 {
+                client.write_all(b"?").await.unwrap();
+                client.read_exact(&mut [0]).await.unwrap();
+                trips += 1;
+            }
+            over.store(true, Relaxed);
             while !flood.is_finished() {
                 client.write_all(b"?").await.unwrap();
                 client.read_exact(&mut [0]).await.unwrap();
                 trips += 1;
             }
-            flood.join().unwrap();
-            assert!(trips > 20, "{trips} round trips during the flood");
+            let resets = flood.join().unwrap();
+            assert!(resets < 20_000, "{resets} resets before 100 round trips were made");
             drop(client);
             let gone = async {
                 while runtime.metrics().sources_alive > 1 {
