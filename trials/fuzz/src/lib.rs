@@ -22,8 +22,8 @@ pub struct Target {
 }
 
 pub const TARGETS: [Target; 4] = [
-    Target { name: "tasks", run: tasks::run, longest: 160 },
-    Target { name: "timers", run: timers::run, longest: 160 },
+    Target { name: "tasks", run: tasks::run, longest: 80 },
+    Target { name: "timers", run: timers::run, longest: 80 },
     Target { name: "addresses", run: addresses::run, longest: 48 },
     Target { name: "sockets", run: sockets::run, longest: 64 },
 ];

@@ -418,7 +418,10 @@ impl World {
         let decision = self.input.byte();
         let unlimited = decision & 3 != 3;
         let propagates = decision & 12 == 12;
-        let mut builder = Builder::new().spin(Duration::ZERO).self_waking_fd(decision & 48 == 48);
+        let mut builder = Builder::new()
+            .events_per_poll(16)
+            .spin(Duration::ZERO)
+            .self_waking_fd(decision & 48 == 48);
         if !unlimited {
             builder = builder.polls_per_turn(2);
         }

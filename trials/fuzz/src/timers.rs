@@ -298,7 +298,8 @@ pub fn run(bytes: &[u8]) {
     let input = Input::new(bytes);
     let settings = input.byte();
     let build = |self_waking| {
-        let builder = Builder::new().spin(Duration::ZERO).self_waking_fd(self_waking);
+        let builder =
+            Builder::new().events_per_poll(16).spin(Duration::ZERO).self_waking_fd(self_waking);
         let runtime = builder.build().expect("descriptors for a runtime");
         // So that one is never idle, which is said before anything else.
         drop(runtime.spawn(pending::<()>()));
