@@ -7,7 +7,7 @@ use std::future::{pending, poll_fn};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
-use support::{Drops, cancelled, on_drop, panic_message, watched};
+use support::{Drops, cancelled, guard, on_drop, panic_message, watched};
 use waken::task::{AbortHandle, yield_now};
 use waken::time::sleep;
 use waken::{Runtime, spawn};
@@ -124,7 +124,7 @@ fn a_task_that_aborts_itself_runs_up_to_its_next_wait() {
 /// T04, T06.
 #[test]
 fn a_task_that_ends_in_the_poll_that_aborts_it_has_ended_as_it_did() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         let runtime = Runtime::new().unwrap();
         let place = Place::default();
         let own = place.clone();
@@ -280,7 +280,7 @@ fn is_finished_only_when_the_destructor_is_through() {
 /// T07.
 #[test]
 fn a_destructor_that_panics_on_abort_ends_the_task_and_nothing_else() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         waken::block_on(async {
             let drops = Drops::default();
             let held = drops.held();

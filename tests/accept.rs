@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::rc::Rc;
 use std::time::Instant;
-use support::{alone, fds, watched};
+use support::{fds, watched};
 use waken::net::{AsyncUnixListener, TcpSocket};
 use waken::task::yield_now;
 use waken::time::{sleep, timeout};
@@ -194,7 +194,7 @@ fn a_cancelled_accept_loses_no_client() {
 /// L10: the kernel resets those that were never accepted.
 #[test]
 fn clients_in_the_queue_of_a_dropped_listener_are_reset() {
-    alone("clients_in_the_queue_of_a_dropped_listener_are_reset", 10, || {
+    watched(10, || {
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let (listener, addr) = bind().await;

@@ -19,7 +19,7 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use support::{Random, watched};
+use support::{Random, guard, watched};
 use waken::io::{AsyncFd, Interest};
 use waken::task::yield_now;
 use waken::time::{sleep, timeout};
@@ -57,7 +57,7 @@ where
 
 #[test]
 fn a_pipe_carries_megabytes_and_its_end() {
-    run(async {
+    guard(10).cpu_ms(3_000).block_on(async {
         let (reader, writer) = pipe();
         narrow(&writer);
         let (mut reader, mut writer) =
@@ -436,7 +436,7 @@ fn a_reader_that_lies_about_its_length_harms_nobody_else() {
             self.0.read(buf).map(|_| buf.len() + 7)
         }
     }
-    run(async {
+    guard(10).panics().block_on(async {
         let (ours, mut peer) = UnixStream::pair().unwrap();
         let (honest, mut other) = UnixStream::pair().unwrap();
         let mut liar = AsyncFd::new(Liar(ours)).unwrap();
@@ -460,8 +460,8 @@ fn a_reader_that_lies_about_its_length_harms_nobody_else() {
 /// any is served a third time.
 #[test]
 fn five_thousand_ready_descriptors_are_served_64_at_a_time_and_in_order() {
-    let runtime = Builder::new().events_per_poll(64).build().unwrap();
     watched(30, || {
+        let runtime = Builder::new().events_per_poll(64).build().unwrap();
         let count = peer::room_for(5_000, 1);
         runtime.block_on(async {
             let served = Rc::new(RefCell::new(vec![0u32; count]));

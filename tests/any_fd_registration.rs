@@ -20,7 +20,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
-use support::{Random, alone, cpu, fds, wait_of, watched};
+use support::{Random, cpu, fds, wait_of, watched};
 use waken::io::{AsyncFd, Interest};
 use waken::task::WaitOn;
 use waken::time::{sleep, timeout};
@@ -32,7 +32,7 @@ const WRITE: Interest = Interest::WRITABLE;
 /// E20, k23.
 #[test]
 fn files_and_directories_are_refused_with_advice_and_nothing_is_left() {
-    alone("files_and_directories_are_refused_with_advice_and_nothing_is_left", 10, || {
+    watched(10, || {
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let before = fds();
@@ -138,7 +138,7 @@ fn its_value_can_be_reached_and_changed() {
 
 #[test]
 fn outside_of_a_runtime_nothing_is_registered() {
-    alone("outside_of_a_runtime_nothing_is_registered", 10, || {
+    watched(10, || {
         let before = fds();
         let error = AsyncFd::new(pipe().0).unwrap_err();
         assert!(error.to_string().contains("block_on"), "{error}");
@@ -164,7 +164,7 @@ fn every_use_is_an_error<T: AsFd>(of: &AsyncFd<T>, that_says: &str) {
 
 #[test]
 fn on_another_thread_every_use_is_an_error_and_a_drop_closes() {
-    alone("on_another_thread_every_use_is_an_error_and_a_drop_closes", 10, || {
+    watched(10, || {
         let runtime = Runtime::new().unwrap();
         let before = fds();
         runtime.block_on(async {
@@ -189,7 +189,7 @@ fn on_another_thread_every_use_is_an_error_and_a_drop_closes() {
 
 #[test]
 fn after_the_end_of_the_runtime_every_use_is_an_error_and_a_drop_closes() {
-    alone("after_the_end_of_the_runtime_every_use_is_an_error_and_a_drop_closes", 10, || {
+    watched(10, || {
         let before = fds();
         let (reader, writer) = pipe();
         let runtime = Runtime::new().unwrap();
@@ -329,8 +329,8 @@ fn flushing_waits_until_all_that_was_held_back_is_written() {
 
 #[test]
 fn the_wait_graph_names_the_descriptor_and_the_line() {
-    let runtime = Runtime::new().unwrap();
     watched(10, || {
+        let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let (reader, _writer) = pipe();
             let reader = Rc::new(AsyncFd::new(reader).unwrap());

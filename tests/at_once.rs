@@ -28,7 +28,7 @@ async fn lets_a_timer_fire<F: Future>(limit: u64, mut operation: impl FnMut() ->
 /// No wait at all: the broadcast address of the loopback network is unreachable to TCP.
 #[test]
 fn connects_that_fail_at_once_let_the_others_go() {
-    alone("connects_that_fail_at_once_let_the_others_go", 8, || {
+    watched(8, || {
         waken::block_on(async {
             let nowhere: SocketAddr = "127.255.255.255:9".parse().unwrap();
             lets_a_timer_fire(100_000, || async {
@@ -43,7 +43,7 @@ fn connects_that_fail_at_once_let_the_others_go() {
 /// As a client does that tries again and again to reach a closed port.
 #[test]
 fn refused_connects_let_the_others_go() {
-    alone("refused_connects_let_the_others_go", 8, || {
+    watched(8, || {
         waken::block_on(async {
             let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
             lets_a_timer_fire(200_000, || async {
@@ -56,7 +56,7 @@ fn refused_connects_let_the_others_go() {
 
 #[test]
 fn binds_that_fail_at_once_let_the_others_go() {
-    alone("binds_that_fail_at_once_let_the_others_go", 8, || {
+    watched(8, || {
         waken::block_on(async {
             let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
             let taken = listener.local_addr().unwrap();
@@ -71,7 +71,7 @@ fn binds_that_fail_at_once_let_the_others_go() {
 /// Not even a system call is made for these.
 #[test]
 fn errors_that_come_at_once_let_the_others_go() {
-    alone("errors_that_come_at_once_let_the_others_go", 8, || {
+    watched(8, || {
         let elsewhere = Runtime::new().unwrap();
         let listener = elsewhere.block_on(AsyncTcpListener::bind("127.0.0.1:0")).unwrap();
         waken::block_on(async {
@@ -86,7 +86,7 @@ fn errors_that_come_at_once_let_the_others_go() {
 /// Else its reads would block the loop, and no timeout could end them.
 #[test]
 fn a_blocking_socket_is_made_non_blocking_by_connect() {
-    alone("a_blocking_socket_is_made_non_blocking_by_connect", 5, || {
+    watched(5, || {
         waken::block_on(async {
             let l = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let fd = unsafe {
@@ -105,7 +105,7 @@ fn a_blocking_socket_is_made_non_blocking_by_connect() {
 
 #[test]
 fn joins_of_remote_tasks_spend_budget() {
-    alone("joins_of_remote_tasks_spend_budget", 8, || {
+    watched(8, || {
         let rt = Runtime::builder().budget(4).build().unwrap();
         let remote = rt.remote();
         rt.block_on(async {
@@ -125,7 +125,7 @@ fn joins_of_remote_tasks_spend_budget() {
 
 #[test]
 fn a_group_that_lets_its_members_go_keeps_no_list_of_them() {
-    alone("a_group_that_lets_its_members_go_keeps_no_list_of_them", 20, || {
+    guard(20).cpu_ms(2_000).run(|| {
         fn heap() -> usize {
             unsafe {
                 let m = libc::mallinfo2();
@@ -151,7 +151,7 @@ fn a_group_that_lets_its_members_go_keeps_no_list_of_them() {
 /// R04.
 #[test]
 fn a_runtime_may_be_dropped_by_a_task_of_another() {
-    alone("a_runtime_may_be_dropped_by_a_task_of_another", 5, || {
+    watched(5, || {
         waken::block_on(async {
             let inner = Runtime::new().unwrap();
             let h = inner.spawn(async {

@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{eventually, watched};
+use support::{eventually, guard, watched};
 
 fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -93,7 +93,7 @@ fn out_of_descriptors_they_say_so_and_serve_again_when_there_are_some() {
 
 #[test]
 fn reactor_echo_sends_back_every_byte_in_order() {
-    watched(60, || {
+    guard(60).cpu_ms(3_000).run(|| {
         let server = Server::start("reactor_echo", &[ANY]);
         let mut stream = server.connect();
         for length in [1, 4095, 4096, 4097, 100_000] {
@@ -505,7 +505,7 @@ fn worker_pool_tells_the_client_whose_work_has_panicked_and_keeps_its_workers() 
 
 #[test]
 fn worker_pool_survives_clients_that_leave_while_their_work_runs() {
-    watched(120, || {
+    guard(120).cpu_ms(3_000).run(|| {
         let server = worker_pool();
         let before = server.fds();
         for n in 0..100 {

@@ -13,7 +13,7 @@ fn come_round() {
 
 #[test]
 fn an_old_socket_does_not_take_a_new_ones_place() {
-    alone("an_old_socket_does_not_take_a_new_ones_place", 60, || {
+    guard(60).cpu_ms(2_000).run(|| {
         let l = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let old = Runtime::new()
             .unwrap()
@@ -41,7 +41,7 @@ fn an_old_socket_does_not_take_a_new_ones_place() {
 
 #[test]
 fn an_old_handle_does_not_touch_a_new_task() {
-    alone("an_old_handle_does_not_touch_a_new_task", 60, || {
+    guard(60).cpu_ms(2_000).run(|| {
         let old = Runtime::new().unwrap().spawn(async { 1u8 });
         come_round();
         let rt = Runtime::new().unwrap();

@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
-use support::{Random, cpu, watched};
+use support::{Random, cpu, guard, watched};
 use waken::io::Interest;
 use waken::net::TcpSocket;
 use waken::time::{sleep, timeout};
@@ -258,8 +258,8 @@ fn an_urgent_byte_that_was_taken_still_divides_the_stream() {
 /// E19, X04: urgent bytes cost their sender's events at most.
 #[test]
 fn ten_thousand_urgent_bytes_do_not_make_the_reader_spin() {
-    let runtime = Runtime::new().unwrap();
     watched(10, || {
+        let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let (mut ours, mut peer) = pair();
             let reader = spawn(async move {
@@ -321,8 +321,8 @@ fn a_reset_makes_both_directions_ready() {
 /// E07: the end of the peer's sending says nothing to a writer.
 #[test]
 fn the_end_of_the_peers_sending_does_not_wake_a_writer() {
-    let runtime = Runtime::new().unwrap();
     watched(10, || {
+        let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let (ours, peer) = narrow_pair();
             fill(&ours).await;
@@ -348,8 +348,8 @@ fn the_end_of_the_peers_sending_does_not_wake_a_writer() {
 /// E08, E09, k10: a socket that reported a hang-up while it was new, and then connects to where nobody answers.
 #[test]
 fn a_hang_up_from_before_the_connection_does_not_spin() {
-    let runtime = Runtime::new().unwrap();
     watched(10, || {
+        let runtime = Runtime::new().unwrap();
         let nobody = FullBacklog::new();
         runtime.block_on(async {
             let socket = TcpSocket::new_v4().unwrap();
@@ -380,8 +380,8 @@ fn a_hang_up_from_before_the_connection_does_not_spin() {
 /// E13, k19: an edge of incoming bytes says "writable" as well. That is no reason for the writer to feed itself.
 #[test]
 fn an_idle_writer_is_tried_once_an_event_at_most() {
-    let runtime = Runtime::new().unwrap();
     watched(10, || {
+        let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let (ours, mut peer) = pair();
             let (ours, calls) = (Rc::new(ours), Rc::new(Cell::new(0)));
@@ -417,8 +417,8 @@ fn an_idle_writer_is_tried_once_an_event_at_most() {
 /// E13: and one that has no room is not polled more often than the kernel says something.
 #[test]
 fn a_writer_without_room_is_polled_once_an_event_at_most() {
-    let runtime = Runtime::new().unwrap();
     watched(10, || {
+        let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let (ours, mut peer) = part_pair();
             fill(&ours).await;
@@ -473,8 +473,8 @@ fn a_stream_arrives_whole_whose_urgent_byte_was_read_before_its_event() {
 /// the loop, which would take the event.
 #[test]
 fn an_edge_that_comes_while_a_call_says_would_block_is_not_lost() {
-    let runtime = Runtime::new().unwrap();
-    watched(20, || {
+    guard(20).panics().run(|| {
+        let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             for _ in 0..200 {
                 let (ours, mut peer) = pair();

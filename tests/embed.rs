@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
-use support::{Drops, alone, fds, keep, panic_message, watched};
+use support::{Drops, fds, guard, keep, panic_message, watched};
 use waken::runtime::Next;
 use waken::task::{self, consume_budget, yield_now};
 use waken::time::sleep;
@@ -108,7 +108,7 @@ fn a_turn_inside_a_task_of_another_runtime_gives_back_the_runtime_its_task_and_i
 
 #[test]
 fn a_turn_inside_of_its_own_runtime_panics_with_a_sentence_and_harms_nothing() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         for runtime in both() {
             let runtime = Rc::new(runtime);
             let inside = runtime.clone();
@@ -133,7 +133,7 @@ fn a_turn_inside_of_its_own_runtime_panics_with_a_sentence_and_harms_nothing() {
 
 #[test]
 fn block_on_inside_a_task_that_a_turn_polls_panics_with_a_sentence_and_harms_nothing() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         for runtime in both() {
             let other = Runtime::new().unwrap();
             let task = runtime.spawn(async move {
@@ -152,7 +152,7 @@ fn block_on_inside_a_task_that_a_turn_polls_panics_with_a_sentence_and_harms_not
 
 #[test]
 fn a_panic_of_a_task_does_not_leave_the_turn() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         for runtime in both() {
             let panics = runtime.spawn(async { panic!("of a task") });
             let lives = runtime.spawn(async { 1 });
@@ -168,8 +168,7 @@ fn a_panic_of_a_task_does_not_leave_the_turn() {
 
 #[test]
 fn a_runtime_that_is_dropped_between_two_turns_drops_its_tasks_and_its_descriptors() {
-    let name = "a_runtime_that_is_dropped_between_two_turns_drops_its_tasks_and_its_descriptors";
-    alone(name, 10, || {
+    watched(10, || {
         let before = fds();
         for runtime in both() {
             let (drops, remote) = (Drops::default(), runtime.remote());
@@ -201,7 +200,7 @@ fn a_runtime_that_is_dropped_between_two_turns_drops_its_tasks_and_its_descripto
 
 #[test]
 fn a_turn_whose_descriptor_was_closed_by_other_code_says_so_and_does_not_wait() {
-    watched(20, || {
+    guard(20).panics().run(|| {
         for runtime in both() {
             let (ours, _peer) = std_pair();
             runtime.spawn(async move {

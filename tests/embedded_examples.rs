@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::Duration;
-use support::{eventually, watched};
+use support::{eventually, guard, watched};
 
 /// A server among the examples, which does not survive this test, however that ends.
 struct Server {
@@ -101,7 +101,7 @@ fn echoes(server: &mut Server) {
 
 #[test]
 fn poll_loop_echoes_until_a_line_says_quit() {
-    watched(60, || {
+    guard(60).cpu_ms(1_000).run(|| {
         let mut server = Server::start("poll_loop");
         echoes(&mut server);
         let mut stream = server.connect();
@@ -132,5 +132,5 @@ fn poll_loop_ends_with_its_input() {
 
 #[test]
 fn nested_epoll_echoes() {
-    watched(60, || echoes(&mut Server::start("nested_epoll")));
+    guard(60).cpu_ms(1_000).run(|| echoes(&mut Server::start("nested_epoll")));
 }

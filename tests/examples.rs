@@ -9,7 +9,7 @@ use std::net::{Shutdown, TcpStream};
 use std::process::Output;
 use std::thread;
 use std::time::Duration;
-use support::{eventually, watched};
+use support::{eventually, guard, watched};
 
 // ---- running them -----------------------------------------------------------------------------
 
@@ -85,7 +85,7 @@ fn tasks_prints_the_sentences_of_its_header_with_the_lines_they_are_about() {
 /// How fast, and how often it looks, the machine decides; `spin.rs` among the tests sees to what must be so.
 #[test]
 fn spin_prints_a_line_for_each_pause_of_its_header() {
-    watched(60, || {
+    guard(60).cpu_ms(10_000).run(|| {
         let pauses = |text: &str| -> Vec<String> {
             let fields = text.lines().skip(1).map(str::split_whitespace);
             fields.map(|mut fields| fields.next().unwrap().to_owned()).collect()
@@ -159,7 +159,7 @@ fn echo_serves_many_survives_resets_and_keeps_nothing() {
 
 #[test]
 fn echo_shared_is_as_good_a_server_also_to_a_client_that_does_not_take_for_a_while() {
-    watched(60, || {
+    guard(60).cpu_ms(2_000).run(|| {
         let echo = Server::start("echo_shared", &[ANY]);
         echoes(&echo);
         let (mut slow, mut quick) = (echo.connect(), echo.connect());
@@ -247,7 +247,7 @@ fn chat_sends_every_line_to_everybody_else() {
 
 #[test]
 fn chat_suffers_from_no_member_who_vanishes_is_slow_or_never_ends_a_line() {
-    watched(60, || {
+    guard(60).cpu_ms(2_000).run(|| {
         let chat = Server::start("chat", &[ANY]);
         let [mut talker, mut listener, slow] = three(&chat);
         let before = chat.fds();

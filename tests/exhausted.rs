@@ -13,7 +13,7 @@ use std::net::TcpStream;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Instant;
-use support::{alone, cpu, fds};
+use support::{cpu, fds, watched};
 use waken::task::JoinHandle;
 use waken::time::{interval, sleep, timeout};
 use waken::{AsyncTcpListener, AsyncTcpStream, Runtime, spawn};
@@ -130,8 +130,8 @@ impl Scene {
 }
 
 /// L01, L02, k15.
-fn a_naive_loop_neither_spins_nor_stalls(name: &str, accept: Loop) {
-    alone(name, 10, || {
+fn a_naive_loop_neither_spins_nor_stalls(accept: Loop) {
+    watched(10, || {
         waken::block_on(async {
             let mut scene = Scene::new(8).await;
             let ticks = Rc::new(Cell::new(0));
@@ -163,28 +163,23 @@ fn a_naive_loop_neither_spins_nor_stalls(name: &str, accept: Loop) {
 /// N01.
 #[test]
 fn a_loop_around_accept_neither_spins_nor_stalls() {
-    a_naive_loop_neither_spins_nor_stalls(
-        "a_loop_around_accept_neither_spins_nor_stalls",
-        by_accept,
-    );
+    a_naive_loop_neither_spins_nor_stalls(by_accept);
 }
 
 #[test]
 fn a_loop_around_incoming_neither_spins_nor_stalls() {
-    let name = "a_loop_around_incoming_neither_spins_nor_stalls";
-    a_naive_loop_neither_spins_nor_stalls(name, by_incoming);
+    a_naive_loop_neither_spins_nor_stalls(by_incoming);
 }
 
 #[test]
 fn a_loop_around_poll_accept_neither_spins_nor_stalls() {
-    let name = "a_loop_around_poll_accept_neither_spins_nor_stalls";
-    a_naive_loop_neither_spins_nor_stalls(name, by_poll_accept);
+    a_naive_loop_neither_spins_nor_stalls(by_poll_accept);
 }
 
 /// L01, Q03: the end of the pause costs no budget, or it would come first again in the next poll, for ever.
 #[test]
 fn a_pause_ends_also_with_the_smallest_budget() {
-    alone("a_pause_ends_also_with_the_smallest_budget", 10, || {
+    watched(10, || {
         let runtime = Runtime::builder().budget(1).build().unwrap();
         runtime.block_on(async {
             let mut scene = Scene::new(2).await;
@@ -204,7 +199,7 @@ fn a_pause_ends_also_with_the_smallest_budget() {
 /// L01, N01: the pauses of the second shortage are as short as those of the first.
 #[test]
 fn a_success_resets_the_pause() {
-    alone("a_success_resets_the_pause", 10, || {
+    watched(10, || {
         waken::block_on(async {
             let mut scene = Scene::new(3).await;
             let task = scene.start(by_accept);
@@ -232,7 +227,7 @@ fn a_success_resets_the_pause() {
 /// A wait that is cancelled loses nothing, and does not shorten the pause.
 #[test]
 fn a_cancelled_pause_is_still_a_pause() {
-    alone("a_cancelled_pause_is_still_a_pause", 10, || {
+    watched(10, || {
         waken::block_on(async {
             let mut scene = Scene::new(1).await;
             let (start, mut errors) = (Instant::now(), 0);
@@ -255,7 +250,7 @@ fn a_cancelled_pause_is_still_a_pause() {
 
 #[test]
 fn try_accept_never_waits() {
-    alone("try_accept_never_waits", 10, || {
+    watched(10, || {
         waken::block_on(async {
             let mut scene = Scene::new(4).await;
             let start = Instant::now();
@@ -275,8 +270,8 @@ fn try_accept_never_waits() {
 
 /// L02: one task waits for its pause to be over, by one of the three ways; another one is lucky meanwhile. The
 /// first still gets the clients that come later.
-fn a_success_elsewhere_strands_nobody(name: &str, accept: Loop) {
-    alone(name, 10, || {
+fn a_success_elsewhere_strands_nobody(accept: Loop) {
+    watched(10, || {
         waken::block_on(async {
             let mut scene = Scene::new(1).await;
             let waiting = scene.start(accept);
@@ -296,26 +291,23 @@ fn a_success_elsewhere_strands_nobody(name: &str, accept: Loop) {
 
 #[test]
 fn a_success_elsewhere_does_not_strand_accept() {
-    let name = "a_success_elsewhere_does_not_strand_accept";
-    a_success_elsewhere_strands_nobody(name, by_accept);
+    a_success_elsewhere_strands_nobody(by_accept);
 }
 
 #[test]
 fn a_success_elsewhere_does_not_strand_incoming() {
-    let name = "a_success_elsewhere_does_not_strand_incoming";
-    a_success_elsewhere_strands_nobody(name, by_incoming);
+    a_success_elsewhere_strands_nobody(by_incoming);
 }
 
 #[test]
 fn a_success_elsewhere_does_not_strand_poll_accept() {
-    let name = "a_success_elsewhere_does_not_strand_poll_accept";
-    a_success_elsewhere_strands_nobody(name, by_poll_accept);
+    a_success_elsewhere_strands_nobody(by_poll_accept);
 }
 
 /// Several loops on one listener share the shortage: together they do not spin either.
 #[test]
 fn ten_loops_on_one_listener_do_not_spin() {
-    alone("ten_loops_on_one_listener_do_not_spin", 10, || {
+    watched(10, || {
         waken::block_on(async {
             let mut scene = Scene::new(8).await;
             let used = cpu();
@@ -334,7 +326,7 @@ fn ten_loops_on_one_listener_do_not_spin() {
 /// X02: an `io::Error`, whichever descriptor it fails at, and nothing is left.
 #[test]
 fn a_runtime_without_descriptors_is_an_error_and_leaves_nothing() {
-    alone("a_runtime_without_descriptors_is_an_error_and_leaves_nothing", 10, || {
+    watched(10, || {
         let before = fds();
         let highest =
             before.iter().filter_map(|fd| fd.split(' ').next()?.parse::<u64>().ok()).max();
@@ -368,7 +360,7 @@ fn a_runtime_without_descriptors_is_an_error_and_leaves_nothing() {
 /// F05: so are a listener, a connection and a name that cannot be had.
 #[test]
 fn sockets_without_descriptors_are_errors_and_leave_nothing() {
-    alone("sockets_without_descriptors_are_errors_and_leave_nothing", 10, || {
+    watched(10, || {
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let scene = Scene::new(1).await;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{cpu, watched};
+use support::{cpu, guard, watched};
 use waken::task::{consume_budget, yield_now};
 use waken::time::{interval, sleep, timeout};
 use waken::{AsyncTcpListener, AsyncTcpStream, Builder, JoinSet, Runtime, spawn};
@@ -187,7 +187,7 @@ fn a_short_turn_costs_the_same_however_many_tasks_are_ready() {
         });
         (cpu() - before).as_nanos() as f64 / f64::from(tasks)
     };
-    watched(60, || {
+    guard(60).cpu_ms(2_000).run(|| {
         let (few, many) = (cost(20_000), cost(200_000));
         // Ten times as many cost ten times as much each when a turn moves what is left.
         assert!(

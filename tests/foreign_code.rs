@@ -22,22 +22,24 @@ use waken::time::sleep;
 /// W14.
 #[test]
 fn a_future_that_is_polled_outside_its_runtime_leaves_no_waker() {
-    let runtime = Runtime::new().unwrap();
-    let (foreign, waker) = Foreign::new();
-    let idle = Arc::strong_count(&foreign);
-    let guard = runtime.enter();
-    let (ours, _peer) = pair();
-    drop(ours.try_read(&mut [0; 9]));
-    let mut buf = [0; 9];
-    {
-        let mut reading = pin!(ours.read(&mut buf));
-        assert!(reading.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-        drop(guard);
-        let polled = reading.as_mut().poll(&mut Context::from_waker(&waker));
-        assert!(matches!(polled, Poll::Ready(Err(_))));
-    }
-    let _guard = runtime.enter();
-    assert_eq!(Arc::strong_count(&foreign), idle, "a waker is left behind");
+    support::watched(10, || {
+        let runtime = Runtime::new().unwrap();
+        let (foreign, waker) = Foreign::new();
+        let idle = Arc::strong_count(&foreign);
+        let guard = runtime.enter();
+        let (ours, _peer) = pair();
+        drop(ours.try_read(&mut [0; 9]));
+        let mut buf = [0; 9];
+        {
+            let mut reading = pin!(ours.read(&mut buf));
+            assert!(reading.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            drop(guard);
+            let polled = reading.as_mut().poll(&mut Context::from_waker(&waker));
+            assert!(matches!(polled, Poll::Ready(Err(_))));
+        }
+        let _guard = runtime.enter();
+        assert_eq!(Arc::strong_count(&foreign), idle, "a waker is left behind");
+    });
 }
 
 /// W14.
@@ -216,34 +218,38 @@ impl Drop for OnDrop {
 /// W14, W12.
 #[test]
 fn a_waker_that_came_while_the_runtime_ended_is_dropped() {
-    let runtime = Runtime::new().unwrap();
-    let (foreign, waker) = Foreign::new();
-    let (a, b, _pa, _pb) = {
-        let _g = runtime.enter();
-        let ((a, pa), (b, pb)) = (peer::pair(), peer::pair());
-        let _ = a.try_read(&mut [0]);
-        let _ = b.try_read(&mut [0]);
-        (a, Arc::new(b), pa, pb)
-    };
-    let idle = Arc::strong_count(&foreign);
-    let b2 = b.clone();
-    let w = waker.clone();
-    let f: Box<dyn FnOnce() + Send> = Box::new(move || {
-        let mut s = &*b2;
-        let polled = Pin::new(&mut s).poll_read(&mut Context::from_waker(&w), &mut [0]);
-        assert!(matches!(polled, Poll::Pending));
+    support::watched(10, || {
+        let runtime = Runtime::new().unwrap();
+        let (foreign, waker) = Foreign::new();
+        let (a, b, _pa, _pb) = {
+            let _g = runtime.enter();
+            let ((a, pa), (b, pb)) = (peer::pair(), peer::pair());
+            let _ = a.try_read(&mut [0]);
+            let _ = b.try_read(&mut [0]);
+            (a, Arc::new(b), pa, pb)
+        };
+        let idle = Arc::strong_count(&foreign);
+        let b2 = b.clone();
+        let w = waker.clone();
+        let f: Box<dyn FnOnce() + Send> = Box::new(move || {
+            let mut s = &*b2;
+            let polled = Pin::new(&mut s).poll_read(&mut Context::from_waker(&w), &mut [0]);
+            assert!(matches!(polled, Poll::Pending));
+        });
+        let on_drop: Waker = Arc::new(OnDrop(Mutex::new(Some(f)))).into();
+        {
+            let _g = runtime.enter();
+            let mut s = &a;
+            assert!(
+                Pin::new(&mut s)
+                    .poll_read(&mut Context::from_waker(&on_drop), &mut [0])
+                    .is_pending()
+            );
+        }
+        drop(on_drop);
+        drop(runtime);
+        std::thread::spawn(move || drop(b)).join().unwrap();
+        drop(a);
+        assert_eq!(Arc::strong_count(&foreign), idle, "kept for ever");
     });
-    let on_drop: Waker = Arc::new(OnDrop(Mutex::new(Some(f)))).into();
-    {
-        let _g = runtime.enter();
-        let mut s = &a;
-        assert!(
-            Pin::new(&mut s).poll_read(&mut Context::from_waker(&on_drop), &mut [0]).is_pending()
-        );
-    }
-    drop(on_drop);
-    drop(runtime);
-    std::thread::spawn(move || drop(b)).join().unwrap();
-    drop(a);
-    assert_eq!(Arc::strong_count(&foreign), idle, "kept for ever");
 }

@@ -4,7 +4,7 @@
 mod outer;
 mod support;
 use outer::{LONG, drain, is_readable};
-use support::{alone, pair, panic_message, poll_once};
+use support::{guard, pair, panic_message, poll_once, watched};
 
 use std::future::poll_fn;
 use std::io;
@@ -16,8 +16,7 @@ use waken::{Builder, Runtime, block_on};
 
 /// Runs `child` in a forked process, and returns its exit status: 0 when it has not panicked.
 fn in_a_fork(child: impl FnOnce()) -> i32 {
-    // SAFETY: no other thread of this process holds a lock: there is a watchdog, which sleeps, and
-    // perhaps the test's main thread, which waits.
+    // SAFETY: no other thread of this process holds a lock: there is libtest's main thread, which waits.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0, "{}", io::Error::last_os_error());
     if pid == 0 {
@@ -32,7 +31,7 @@ fn in_a_fork(child: impl FnOnce()) -> i32 {
     status
 }
 
-/// A child has no watchdog: threads do not come along.
+/// A child that hangs ends itself, earlier than the guard would, so that its parent can say which one it was.
 fn do_not_outlive_the_test() {
     // SAFETY: a call on numbers alone; the signal's default ends the process.
     unsafe { libc::alarm(5) };
@@ -41,7 +40,7 @@ fn do_not_outlive_the_test() {
 /// F10, N04.
 #[test]
 fn a_child_cannot_enter_the_runtime_of_its_parent() {
-    alone("a_child_cannot_enter_the_runtime_of_its_parent", 10, || {
+    guard(10).panics().run(|| {
         let runtime = Runtime::new().unwrap();
         let status = in_a_fork(|| {
             let block_on = catch_unwind(AssertUnwindSafe(|| runtime.block_on(async {})));
@@ -69,7 +68,7 @@ fn block_on_sleep() -> i32 {
 /// F10, N04: the loop itself forks: the child may not go on with it.
 #[test]
 fn a_child_cannot_go_on_with_the_loop_of_its_parent() {
-    alone("a_child_cannot_go_on_with_the_loop_of_its_parent", 10, || {
+    guard(10).panics().run(|| {
         let runtime = Runtime::new().unwrap();
         let status = in_a_fork_from_within(&runtime);
         assert_eq!(status, 0);
@@ -108,7 +107,7 @@ fn in_a_fork_from_within(runtime: &Runtime) -> i32 {
 /// F10, N04, k13: deregistering in the child would take the parent's registration away.
 #[test]
 fn what_the_child_drops_the_parent_keeps() {
-    alone("what_the_child_drops_the_parent_keeps", 10, || {
+    watched(10, || {
         let runtime = Runtime::new().unwrap();
         let (stream, peer) = runtime.block_on(pair()).unwrap();
         let (owned, other) = runtime.block_on(pair()).unwrap();
@@ -148,7 +147,7 @@ fn what_the_child_drops_the_parent_keeps() {
 /// The eventfd is one file for both, and the box in the child is nobody's.
 #[test]
 fn what_the_child_wakes_does_not_make_the_parent_look_up() {
-    alone("what_the_child_wakes_does_not_make_the_parent_look_up", 20, || {
+    watched(20, || {
         let runtime = Runtime::new().unwrap();
         let waker = runtime.block_on(poll_fn(|cx| Poll::Ready(cx.waker().clone())));
         let remote = runtime.remote();
@@ -168,8 +167,7 @@ fn what_the_child_wakes_does_not_make_the_parent_look_up() {
 /// The timer that is a descriptor is one file for both.
 #[test]
 fn what_the_child_drops_does_not_keep_the_parents_descriptor_from_telling_of_a_timer() {
-    let name = "what_the_child_drops_does_not_keep_the_parents_descriptor_from_telling_of_a_timer";
-    alone(name, 20, || {
+    watched(20, || {
         let runtime = Builder::new().self_waking_fd(true).build().unwrap();
         let deadline = Instant::now() + Duration::from_millis(200);
         let mut timer = sleep_until(deadline);

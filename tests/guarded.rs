@@ -10,7 +10,7 @@ use waken::{AsyncTcpListener, AsyncTcpStream, JoinSet, Runtime, spawn, time::*};
 /// R04.
 #[test]
 fn a_guard_held_across_an_await_by_the_root_is_a_panic_that_says_so() {
-    alone("a_guard_held_across_an_await_by_the_root_is_a_panic_that_says_so", 5, || {
+    guard(5).panics().run(|| {
         let (a, b) = (Runtime::new().unwrap(), Runtime::new().unwrap());
         let held = std::panic::AssertUnwindSafe(|| {
             a.block_on(async {
@@ -27,7 +27,7 @@ fn a_guard_held_across_an_await_by_the_root_is_a_panic_that_says_so() {
 /// R04.
 #[test]
 fn a_guard_held_across_an_await_by_a_task_ends_that_task_alone() {
-    alone("a_guard_held_across_an_await_by_a_task_ends_that_task_alone", 5, || {
+    guard(5).panics().run(|| {
         let (a, b) = (Runtime::new().unwrap(), Rc::new(Runtime::new().unwrap()));
         let b2 = b.clone();
         let ran = Rc::new(Cell::new(0));
@@ -46,7 +46,7 @@ fn a_guard_held_across_an_await_by_a_task_ends_that_task_alone() {
 
 #[test]
 fn guards_dropped_out_of_order_panic_and_leave_nobody_current() {
-    alone("guards_dropped_out_of_order_panic_and_leave_nobody_current", 5, || {
+    guard(5).panics().run(|| {
         let (a, b) = (Runtime::new().unwrap(), Runtime::new().unwrap());
         let g1 = a.enter();
         let g2 = b.enter();
@@ -63,7 +63,7 @@ fn guards_dropped_out_of_order_panic_and_leave_nobody_current() {
 
 #[test]
 fn a_write_half_dropped_in_a_forked_child_leaves_the_parents_connection() {
-    alone("a_write_half_dropped_in_a_forked_child_leaves_the_parents_connection", 5, || {
+    watched(5, || {
         let rt = Runtime::new().unwrap();
         let (mut client, writer, reader) = rt.block_on(async {
             let l = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -92,7 +92,7 @@ fn a_write_half_dropped_in_a_forked_child_leaves_the_parents_connection() {
 
 #[test]
 fn an_address_family_that_is_missing_does_not_end_a_connect() {
-    alone("an_address_family_that_is_missing_does_not_end_a_connect", 5, || {
+    watched(5, || {
         let l = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let v4 = l.local_addr().unwrap();
         // As with `ipv6.disable=1`: socket(AF_INET6) says EAFNOSUPPORT.
@@ -140,7 +140,7 @@ fn answer(call: libc::c_long, error: i32) {
 /// E16, N06, P07: milliseconds are rounded up, so the loop does not spin through the rest of one.
 #[test]
 fn timers_work_where_a_filter_forbids_the_newest_call() {
-    alone("timers_work_where_a_filter_forbids_the_newest_call", 5, || {
+    watched(5, || {
         answer(libc::SYS_epoll_pwait2, libc::EPERM);
         let runtime = Runtime::builder().spin(Duration::ZERO).build().unwrap();
         for _ in 0..10 {
@@ -157,7 +157,7 @@ fn timers_work_where_a_filter_forbids_the_newest_call() {
 /// next one, and when they are many it lets the others have their turn.
 #[test]
 fn an_error_of_a_client_does_not_come_out_of_accept() {
-    alone("an_error_of_a_client_does_not_come_out_of_accept", 10, || {
+    watched(10, || {
         waken::block_on(async {
             let l = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
             let _client = std::net::TcpStream::connect(l.local_addr().unwrap()).unwrap();
@@ -190,7 +190,7 @@ fn an_error_of_a_client_does_not_come_out_of_accept() {
 /// connected, unless it has a peer. Here it never was: the call is answered, and not made.
 #[test]
 fn a_connect_that_a_signal_interrupts_waits_for_its_peer_without_spinning() {
-    alone("a_connect_that_a_signal_interrupts_waits_for_its_peer_without_spinning", 5, || {
+    watched(5, || {
         let l = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = l.local_addr().unwrap();
         answer(libc::SYS_connect, libc::EINTR);
@@ -208,7 +208,7 @@ fn a_connect_that_a_signal_interrupts_waits_for_its_peer_without_spinning() {
 /// D03: a sleep of a task of B that was registered with A (polled under `a.enter()`), when A ends.
 #[test]
 fn a_timer_whose_runtime_ends_wakes_whoever_waits() {
-    alone("a_timer_whose_runtime_ends_wakes_whoever_waits", 5, || {
+    watched(5, || {
         let a = Runtime::new().unwrap();
         waken::block_on(async move {
             let mut s = std::pin::pin!(sleep(Duration::from_millis(50)));
@@ -232,7 +232,7 @@ fn a_timer_whose_runtime_ends_wakes_whoever_waits() {
 
 #[test]
 fn an_accept_that_pauses_is_told_of_anothers_success() {
-    alone("an_accept_that_pauses_is_told_of_anothers_success", 20, || {
+    watched(20, || {
         waken::block_on(async {
             let l = Rc::new(AsyncTcpListener::bind("127.0.0.1:0").await.unwrap());
             let addr = l.local_addr().unwrap();
@@ -270,16 +270,18 @@ fn an_accept_that_pauses_is_told_of_anothers_success() {
 
 #[test]
 fn detach_all_leaks_no_endings() {
-    waken::block_on(async {
-        let mut set = JoinSet::new();
-        for _ in 0..3 {
-            for _ in 0..10 {
-                set.spawn(async {});
+    watched(20, || {
+        waken::block_on(async {
+            let mut set = JoinSet::new();
+            for _ in 0..3 {
+                for _ in 0..10 {
+                    set.spawn(async {});
+                }
+                set.detach_all();
+                waken::task::yield_now().await;
+                waken::task::yield_now().await;
             }
-            set.detach_all();
-            waken::task::yield_now().await;
-            waken::task::yield_now().await;
-        }
-        assert!(set.join_next().await.is_none());
-    })
+            assert!(set.join_next().await.is_none());
+        })
+    });
 }

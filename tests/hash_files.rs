@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{eventually, watched};
+use support::{eventually, guard, watched};
 
 const MIB: usize = 1 << 20;
 
@@ -130,7 +130,7 @@ fn percentile(trips: &[Duration]) -> Duration {
 #[test]
 fn the_echo_stays_quick_while_files_are_hashed() {
     const ROUNDS: usize = if cfg!(debug_assertions) { 2 } else { 20 };
-    watched(300, || {
+    guard(300).cpu_ms(60_000).run(|| {
         let files = Files::new("quick", 4, 32 * MIB);
         let server = Server::start("hash_files", &[ANY]);
         let mut echo = server.connect();
@@ -166,7 +166,7 @@ fn open(server: &Server, folder: &Path) -> usize {
 
 #[test]
 fn no_more_than_four_files_are_hashed_at_once_and_all_have_their_turn() {
-    watched(120, || {
+    guard(120).cpu_ms(20_000).run(|| {
         let files = Files::new("bound", 12, 8 * MIB);
         let server = Server::start("hash_files", &[ANY]);
         let mut clients: Vec<_> = files.1.iter().map(|_| server.connect()).collect();
@@ -197,7 +197,7 @@ fn no_more_than_four_files_are_hashed_at_once_and_all_have_their_turn() {
 
 #[test]
 fn clients_that_leave_while_their_file_is_hashed_or_waits_give_their_place_back() {
-    watched(120, || {
+    guard(120).cpu_ms(20_000).run(|| {
         let files = Files::new("leave", 1, 4 * MIB);
         let server = Server::start("hash_files", &[ANY]);
         let before = server.fds();

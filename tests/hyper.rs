@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use support::watched;
+use support::{guard, watched};
 use waken::hyper::{FuturesIo, HyperExecutor, HyperIo, HyperTimer};
 use waken::net::AsyncUnixStream;
 use waken::task::yield_now;
@@ -115,7 +115,7 @@ impl futures_io::AsyncRead for Liar {
 /// S14, U07: bytes that nobody wrote are not shown to anybody.
 #[test]
 fn a_reader_that_lies_about_its_count_is_a_panic_that_says_so() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         block_on(async {
             let task = waken::spawn(async { read(&mut HyperIo::new(Liar), 100).await });
             let panic = task.await.unwrap_err().into_panic();

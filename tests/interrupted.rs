@@ -12,7 +12,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{alone, cpu};
+use support::{cpu, guard, watched};
 use waken::net::{AsyncUdpSocket, AsyncUnixStream};
 use waken::time::{interval, sleep, timeout};
 use waken::{AsyncTcpListener, AsyncTcpStream, Runtime, spawn};
@@ -51,7 +51,7 @@ fn interrupt_this_thread(period: Duration) {
 /// E15, G07: a wait that was interrupted goes on for what is left of it.
 #[test]
 fn a_thousand_signals_a_second_neither_end_nor_prolong_a_sleep() {
-    alone("a_thousand_signals_a_second_neither_end_nor_prolong_a_sleep", 20, || {
+    watched(20, || {
         let runtime = Runtime::new().unwrap();
         interrupt_this_thread(millis(1));
         runtime.block_on(async {
@@ -85,7 +85,7 @@ fn a_thousand_signals_a_second_neither_end_nor_prolong_a_sleep() {
 /// S10, E15, G07: no operation fails of it, none is done twice, and no byte is lost.
 #[test]
 fn ten_thousand_signals_a_second_disturb_no_operation() {
-    alone("ten_thousand_signals_a_second_disturb_no_operation", 60, || {
+    guard(60).cpu_ms(1_500).run(|| {
         let runtime = Runtime::new().unwrap();
         // The peer's thread is not interrupted: it is std's.
         let (ours, mut peer) = std_pair();

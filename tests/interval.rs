@@ -5,7 +5,7 @@ use futures_lite::StreamExt;
 use futures_lite::future::poll_once;
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{panic_message, watched};
+use support::{guard, panic_message, watched};
 use waken::block_on;
 use waken::time::{Interval, MissedTickBehavior, interval, interval_at, now, sleep};
 
@@ -158,8 +158,10 @@ fn it_is_a_stream_without_an_end() {
 
 #[test]
 fn a_period_of_zero_panics_and_says_what_to_use() {
-    let panic = std::panic::catch_unwind(|| interval(Duration::ZERO)).unwrap_err();
-    assert!(panic_message(panic).contains("yield_now"));
-    let panic = std::panic::catch_unwind(|| interval_at(now(), Duration::ZERO)).unwrap_err();
-    assert!(panic_message(panic).contains("yield_now"));
+    guard(10).panics().run(|| {
+        let panic = std::panic::catch_unwind(|| interval(Duration::ZERO)).unwrap_err();
+        assert!(panic_message(panic).contains("yield_now"));
+        let panic = std::panic::catch_unwind(|| interval_at(now(), Duration::ZERO)).unwrap_err();
+        assert!(panic_message(panic).contains("yield_now"));
+    });
 }

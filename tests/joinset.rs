@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use support::{cpu, panic_message, watched};
+use support::{cpu, guard, panic_message, watched};
 use waken::task::yield_now;
 use waken::time::{sleep, timeout};
 use waken::{JoinSet, Runtime, spawn};
@@ -159,7 +159,7 @@ fn whoever_polled_last_is_woken() {
 /// T06.
 #[test]
 fn a_member_that_panics_is_joined_like_the_others() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         waken::block_on(async {
             let mut set = JoinSet::new();
             set.spawn(async { 1 });
@@ -184,7 +184,7 @@ fn a_member_whose_destructor_panics_is_joined_too() {
             panic!("in a destructor");
         }
     }
-    watched(10, || {
+    guard(10).panics().run(|| {
         waken::block_on(async {
             let mut set = JoinSet::new();
             set.spawn(async {
@@ -234,7 +234,7 @@ fn an_aborted_member_is_joined_as_cancelled_and_by_its_own_handle_too() {
 
 #[test]
 fn shutdown_ends_and_joins_every_member() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         waken::block_on(async {
             let drops = Rc::default();
             let mut set = JoinSet::new();
@@ -402,7 +402,7 @@ fn a_set_inside_a_task_ends_with_the_runtime() {
 /// N08.
 #[test]
 fn a_set_polled_under_another_runtime_panics_with_a_sentence_while_its_own_lives() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         let mut set = JoinSet::new();
         let runtime = Runtime::new().unwrap();
         {

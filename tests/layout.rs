@@ -7,7 +7,7 @@ use std::marker::PhantomPinned;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use support::watched;
+use support::{guard, watched};
 use waken::task::yield_now;
 use waken::{JoinHandle, Runtime, spawn};
 
@@ -141,7 +141,7 @@ fn a_pinned_future_stays_where_it_was_first_polled_until_it_is_dropped() {
 /// T16.
 #[test]
 fn a_chain_of_a_hundred_thousand_tasks_that_own_each_other_ends_without_recursion() {
-    watched(20, || {
+    guard(20).cpu_ms(1_000).run(|| {
         let runtime = Runtime::new().unwrap();
         let all = Rc::new(());
         let mut next = runtime.spawn(pending::<()>());

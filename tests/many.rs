@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use support::{Random, alone, cpu, sleeps, watched};
+use support::{Random, cpu, guard, sleeps, watched};
 use waken::task::yield_now;
 use waken::time::{sleep, sleep_until};
 use waken::{AsyncTcpListener, AsyncTcpStream, JoinSet, Runtime, spawn};
@@ -95,7 +95,7 @@ async fn clients(count: usize, addr: SocketAddr) -> Vec<(usize, AsyncTcpStream)>
 /// F13: both ends in this process, so ten thousand descriptors.
 #[test]
 fn five_thousand_connections_are_open_at_once_and_all_are_served() {
-    alone("five_thousand_connections_are_open_at_once_and_all_are_served", 30, || {
+    guard(30).cpu_ms(2_000).run(|| {
         let count = room_for(5_000, 2);
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
@@ -122,17 +122,18 @@ fn ten_thousand_connections_are_open_at_once_and_all_are_served() {
     let count = room_for(10_000, 1);
     if let Ok(addr) = std::env::var(CLIENTS) {
         // This is the process of the clients.
-        return watched(30, || {
+        return guard(30).cpu_ms(3_000).run(|| {
             let clients = waken::block_on(clients(count, addr.parse().unwrap()));
             assert_eq!(clients.len(), count);
         });
     }
-    alone(NAME, 40, || {
+    guard(40).cpu_ms(3_000).run(|| {
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let (addr, open) = serve().await;
             let mut process = Command::new(std::env::current_exe().unwrap())
                 .args([NAME, "--exact", "--nocapture"])
+                .env_remove(support::INSIDE)
                 .env(CLIENTS, addr.to_string())
                 .stdin(Stdio::null())
                 .spawn()
@@ -155,7 +156,7 @@ fn ten_thousand_connections_are_open_at_once_and_all_are_served() {
 /// X03: silent connections are not asked how they are. Five thousand, where the limit of descriptors allows.
 #[test]
 fn thousands_of_idle_connections_cost_no_cpu() {
-    alone("thousands_of_idle_connections_cost_no_cpu", 40, || {
+    guard(40).cpu_ms(2_000).run(|| {
         let count = room_for(5_000, 2);
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
@@ -239,7 +240,7 @@ fn beside_a_fire_hose_a_hundred_connections_are_answered_within_50_ms() {
 /// M15: 100,000 timers that are due at once only queue their tasks. An echo waits for its turns among these, and for no more.
 #[test]
 fn while_100_000_timers_fire_at_once_echoes_come_back() {
-    watched(60, || {
+    guard(60).cpu_ms(2_000).run(|| {
         const TIMERS: u64 = 100_000;
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {

@@ -1,68 +1,18 @@
 //! What the runtime costs in memory: nothing per round trip, little per task and connection, and nothing that stays.
-#![allow(unsafe_code)] // A global allocator.
 mod support;
 
 use futures_lite::future::poll_once;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::{pending, poll_fn};
 use std::net::TcpStream;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
-use support::watched;
+use support::heap::{Heap, allocations, live};
+use support::{guard, watched};
 use waken::task::yield_now;
 use waken::time::{sleep, timeout};
 use waken::{AsyncTcpListener, AsyncTcpStream, JoinHandle, Runtime, block_on, spawn};
-
-// ---- counting ---------------------------------------------------------------------------------
-
-/// The system's allocator, and a count per thread: a runtime has one, and so has a test.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-    static LIVE: Cell<i64> = const { Cell::new(0) };
-}
-
-fn count(allocations: u64, bytes: i64) {
-    ALLOCATIONS.with(|count| count.set(count.get() + allocations));
-    LIVE.with(|live| live.set(live.get() + bytes));
-}
-
-// SAFETY: the system's allocator does all; counting touches no memory of its own.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(1, layout.size() as i64);
-        // SAFETY: as the caller promised.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(0, -(layout.size() as i64));
-        // SAFETY: as the caller promised.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(1, size as i64 - layout.size() as i64);
-        // SAFETY: as the caller promised.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// How often this thread has asked for memory.
-fn allocations() -> u64 {
-    ALLOCATIONS.get()
-}
-
-/// What this thread has asked for and not given back, in bytes.
-fn live() -> i64 {
-    LIVE.get()
-}
 
 // ---- steps that allocate nothing --------------------------------------------------------------
 
@@ -137,7 +87,7 @@ fn waking_yielding_and_dropping_a_stream_allocate_nothing() {
 
 #[test]
 fn a_million_sleeps_and_timeouts_that_are_given_up_allocate_nothing() {
-    watched(60, || {
+    guard(60).cpu_ms(3_000).run(|| {
         block_on(async {
             let hour = Duration::from_secs(3600);
             let mut before = 0;
@@ -203,7 +153,7 @@ fn a_task_costs_what_the_documentation_says() {
         runtime.block_on(async { (yield_now().await, yield_now().await) });
         ((live() - before).unsigned_abs().div_ceil(TASKS as u64), runtime.metrics().tasks_alive)
     };
-    watched(60, || {
+    guard(60).cpu_ms(1_000).run(|| {
         // A future of no size, and the byte that says whether it has ended.
         assert_eq!(each(|runtime| drop(runtime.spawn(pending::<()>()))), (104 + 1, TASKS as u64));
         assert_eq!(each(|runtime| drop(runtime.spawn(yield_now()))), (112, 1), "after a burst");
@@ -213,7 +163,7 @@ fn a_task_costs_what_the_documentation_says() {
 /// N10, X03: also where the tables have just grown, and have much room to spare.
 #[test]
 fn an_idle_connection_costs_at_most_300_bytes_beyond_its_buffer() {
-    watched(60, || {
+    guard(60).cpu_ms(1_000).run(|| {
         for (connections, most) in [(1_000, 300), (5_000, 400)] {
             let each = cost_of_an_idle_connection(connections);
             println!("one of {connections} idle connections: 4096 + {each} bytes");
@@ -383,7 +333,7 @@ fn a_leaked_waker_keeps_nothing_of_a_task_that_has_ended() {
 /// T14, N10: 100,000 tasks at once, each with a future of a kilobyte, and a waker of each that is leaked.
 #[test]
 fn of_tasks_that_have_ended_nothing_stays_though_each_has_leaked_a_waker() {
-    watched(60, || {
+    guard(60).cpu_ms(1_000).run(|| {
         const TASKS: i64 = 100_000;
         let runtime = Runtime::new().unwrap();
         let spawn_all = |handles: &mut Vec<JoinHandle<u64>>| {
@@ -455,7 +405,7 @@ fn a_thread_that_waited_to_write_leaves_nothing_when_its_runtime_has_ended() {
 /// X05: what other threads want of a runtime that does not run is kept once a task, however often they want it.
 #[test]
 fn a_million_wakes_of_ten_tasks_from_elsewhere_cost_the_room_of_ten() {
-    watched(60, || {
+    guard(60).cpu_ms(1_000).run(|| {
         let runtime = Runtime::new().unwrap();
         let wakers: Rc<RefCell<Vec<Waker>>> = Rc::default();
         for _ in 0..10 {
@@ -484,5 +434,21 @@ fn a_million_wakes_of_ten_tasks_from_elsewhere_cost_the_room_of_ten() {
             yield_now().await;
         });
         assert_eq!(runtime.metrics().polls - polls, 10);
+    });
+}
+
+/// D04: what a thread has got for its first runtime goes with the thread, and not only with the next runtime.
+#[test]
+fn threads_that_have_had_a_runtime_leave_nothing() {
+    watched(60, || {
+        let on_a_thread = || {
+            let one = || block_on(async { drop(connected().await) });
+            std::thread::spawn(one).join().unwrap();
+        };
+        on_a_thread();
+        let before = Heap::now();
+        (0..20).for_each(|_| on_a_thread());
+        let after = Heap::now();
+        assert_eq!(after.bytes, before.bytes, "{}", after.more_than(&before));
     });
 }

@@ -19,209 +19,226 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// Runs `test` as the root of `runtime`, which it can ask meanwhile.
 fn on<F: Future>(runtime: &Runtime, test: F) -> F::Output {
-    watched(20, || runtime.block_on(test))
+    runtime.block_on(test)
 }
 
 #[test]
 fn a_new_runtime_has_done_nothing_but_register_its_eventfd() {
-    let Metrics { epoll_ctls, polls, turns, epoll_waits, .. } = Runtime::new().unwrap().metrics();
-    assert_eq!((epoll_ctls, polls, turns, epoll_waits), (1, 0, 0, 0));
+    watched(20, || {
+        let Metrics { epoll_ctls, polls, turns, epoll_waits, .. } =
+            Runtime::new().unwrap().metrics();
+        assert_eq!((epoll_ctls, polls, turns, epoll_waits), (1, 0, 0, 0));
+    });
 }
 
 #[test]
 fn tasks_are_counted_when_they_are_spawned_end_panic_and_are_aborted() {
-    let runtime = Runtime::new().unwrap();
-    let counts = || {
-        let Metrics { tasks_alive, tasks_spawned, tasks_panicked, .. } = runtime.metrics();
-        [tasks_alive, tasks_spawned, tasks_panicked]
-    };
-    on(&runtime, async {
-        assert_eq!(counts(), [0, 0, 0], "the root is no task");
-        let unjoined = spawn(async {});
-        let aborted = spawn(pending::<()>());
-        drop(spawn(pending::<()>()));
-        let panicked = spawn(async { resume_unwind(Box::new("a panic that prints nothing")) });
-        assert_eq!(counts(), [4, 4, 0]);
-        yield_now().await;
-        assert_eq!(counts(), [2, 4, 1], "one that was not joined has ended all the same");
-        aborted.abort();
-        assert_eq!(counts(), [2, 4, 1], "its turn is yet to come");
-        yield_now().await;
-        assert_eq!(counts(), [1, 4, 1]);
-        let _: (Result<(), _>, Result<(), _>) = (unjoined.await, panicked.await);
-        let mut set = JoinSet::new();
-        for _ in 0..10 {
-            set.spawn(pending::<()>());
-        }
-        assert_eq!(counts(), [11, 14, 1]);
-        drop(set);
-        yield_now().await;
-        assert_eq!(counts(), [1, 14, 1]);
+    watched(20, || {
+        let runtime = Runtime::new().unwrap();
+        let counts = || {
+            let Metrics { tasks_alive, tasks_spawned, tasks_panicked, .. } = runtime.metrics();
+            [tasks_alive, tasks_spawned, tasks_panicked]
+        };
+        on(&runtime, async {
+            assert_eq!(counts(), [0, 0, 0], "the root is no task");
+            let unjoined = spawn(async {});
+            let aborted = spawn(pending::<()>());
+            drop(spawn(pending::<()>()));
+            let panicked = spawn(async { resume_unwind(Box::new("a panic that prints nothing")) });
+            assert_eq!(counts(), [4, 4, 0]);
+            yield_now().await;
+            assert_eq!(counts(), [2, 4, 1], "one that was not joined has ended all the same");
+            aborted.abort();
+            assert_eq!(counts(), [2, 4, 1], "its turn is yet to come");
+            yield_now().await;
+            assert_eq!(counts(), [1, 4, 1]);
+            let _: (Result<(), _>, Result<(), _>) = (unjoined.await, panicked.await);
+            let mut set = JoinSet::new();
+            for _ in 0..10 {
+                set.spawn(pending::<()>());
+            }
+            assert_eq!(counts(), [11, 14, 1]);
+            drop(set);
+            yield_now().await;
+            assert_eq!(counts(), [1, 14, 1]);
+        });
     });
 }
 
 #[test]
 fn polls_are_those_of_tasks_and_wakes_those_that_made_one_ready() {
-    let runtime = Runtime::new().unwrap();
-    let (waker, counts) = (Rc::new(RefCell::new(None::<Waker>)), || {
-        let Metrics { polls, wakes, remote_wakes, .. } = runtime.metrics();
-        [polls, wakes, remote_wakes]
-    });
-    on(&runtime, async {
-        yield_now().await;
-        assert_eq!(counts(), [0, 0, 0], "the root's do not count");
-        let theirs = waker.clone();
-        spawn(poll_fn(move |cx| {
-            *theirs.borrow_mut() = Some(cx.waker().clone());
-            Poll::<()>::Pending
-        }));
-        yield_now().await;
-        assert_eq!(counts(), [1, 0, 0], "spawning is no wake");
-        let waker = waker.take().unwrap();
-        (0..3).for_each(|_| waker.wake_by_ref());
-        assert_eq!(counts(), [1, 1, 0], "it was ready already");
-        yield_now().await;
-        assert_eq!(counts(), [2, 1, 0]);
-        let theirs = waker.clone();
-        thread::spawn(move || (0..3).for_each(|_| theirs.wake_by_ref())).join().unwrap();
-        yield_now().await;
-        yield_now().await;
-        assert_eq!(counts(), [3, 2, 1], "one letter");
-        let task = spawn(async {});
-        task.await.unwrap();
-        let after = counts();
-        waker.wake();
-        assert_eq!(counts(), [after[0], after[1] + 1, after[2]]);
+    watched(20, || {
+        let runtime = Runtime::new().unwrap();
+        let (waker, counts) = (Rc::new(RefCell::new(None::<Waker>)), || {
+            let Metrics { polls, wakes, remote_wakes, .. } = runtime.metrics();
+            [polls, wakes, remote_wakes]
+        });
+        on(&runtime, async {
+            yield_now().await;
+            assert_eq!(counts(), [0, 0, 0], "the root's do not count");
+            let theirs = waker.clone();
+            spawn(poll_fn(move |cx| {
+                *theirs.borrow_mut() = Some(cx.waker().clone());
+                Poll::<()>::Pending
+            }));
+            yield_now().await;
+            assert_eq!(counts(), [1, 0, 0], "spawning is no wake");
+            let waker = waker.take().unwrap();
+            (0..3).for_each(|_| waker.wake_by_ref());
+            assert_eq!(counts(), [1, 1, 0], "it was ready already");
+            yield_now().await;
+            assert_eq!(counts(), [2, 1, 0]);
+            let theirs = waker.clone();
+            thread::spawn(move || (0..3).for_each(|_| theirs.wake_by_ref())).join().unwrap();
+            yield_now().await;
+            yield_now().await;
+            assert_eq!(counts(), [3, 2, 1], "one letter");
+            let task = spawn(async {});
+            task.await.unwrap();
+            let after = counts();
+            waker.wake();
+            assert_eq!(counts(), [after[0], after[1] + 1, after[2]]);
+        });
     });
 }
 
 #[test]
 fn budget_yields_are_the_times_a_task_had_to_let_others_go_first() {
-    let runtime = Builder::new().budget(10).build().unwrap();
-    on(&runtime, async {
-        spawn(async {
-            for _ in 0..35 {
-                consume_budget().await;
-            }
-        })
-        .await
-        .unwrap();
-        assert_eq!((runtime.metrics().budget_yields, runtime.metrics().polls), (3, 4));
-        spawn(yield_now()).await.unwrap();
-        assert_eq!(
-            runtime.metrics().budget_yields,
-            3,
-            "to yield of one's own will is another thing"
-        );
+    watched(20, || {
+        let runtime = Builder::new().budget(10).build().unwrap();
+        on(&runtime, async {
+            spawn(async {
+                for _ in 0..35 {
+                    consume_budget().await;
+                }
+            })
+            .await
+            .unwrap();
+            assert_eq!((runtime.metrics().budget_yields, runtime.metrics().polls), (3, 4));
+            spawn(yield_now()).await.unwrap();
+            assert_eq!(
+                runtime.metrics().budget_yields,
+                3,
+                "to yield of one's own will is another thing"
+            );
+        });
     });
 }
 
 #[test]
 fn turns_are_counted_and_ask_the_kernel_only_when_it_could_answer() {
-    let runtime = Runtime::new().unwrap();
-    on(&runtime, async {
-        let before = runtime.metrics();
-        for _ in 0..10 {
-            yield_now().await;
-        }
-        let after = runtime.metrics();
-        assert_eq!(after.turns - before.turns, 10);
-        assert_eq!(after.epoll_waits - before.epoll_waits, 0, "there is no socket");
-        let _listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
-        let before = runtime.metrics();
-        for _ in 0..10 {
-            yield_now().await;
-        }
-        let after = runtime.metrics();
-        assert_eq!(after.turns - before.turns, 10);
-        assert_eq!(after.epoll_waits - before.epoll_waits, 10, "once a turn");
+    watched(20, || {
+        let runtime = Runtime::new().unwrap();
+        on(&runtime, async {
+            let before = runtime.metrics();
+            for _ in 0..10 {
+                yield_now().await;
+            }
+            let after = runtime.metrics();
+            assert_eq!(after.turns - before.turns, 10);
+            assert_eq!(after.epoll_waits - before.epoll_waits, 0, "there is no socket");
+            let _listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+            let before = runtime.metrics();
+            for _ in 0..10 {
+                yield_now().await;
+            }
+            let after = runtime.metrics();
+            assert_eq!(after.turns - before.turns, 10);
+            assert_eq!(after.epoll_waits - before.epoll_waits, 10, "once a turn");
+        });
     });
 }
 
 #[test]
 fn a_source_is_one_call_of_epoll_ctl_when_it_comes_and_one_when_it_goes() {
-    let runtime = Runtime::new().unwrap();
-    let counts = || (runtime.metrics().sources_alive, runtime.metrics().epoll_ctls);
-    on(&runtime, async {
-        assert_eq!(counts(), (0, 1));
-        let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
-        assert_eq!(counts(), (1, 2));
-        let client = AsyncTcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (server, _) = listener.accept().await.unwrap();
-        assert_eq!(counts(), (3, 4));
-        for _ in 0..10 {
-            client.write_all(b"ping").await.unwrap();
-            server.read_exact(&mut [0; 4]).await.unwrap();
-            server.write_all(b"pong").await.unwrap();
-            client.read_exact(&mut [0; 4]).await.unwrap();
-        }
-        assert_eq!(counts(), (3, 4), "waiting changes no registration");
-        drop(client);
-        assert_eq!(counts(), (2, 5), "at once");
-        let server = server.into_std();
-        assert_eq!(counts(), (1, 6));
-        drop((listener, server));
-        assert_eq!(counts(), (0, 7));
+    watched(20, || {
+        let runtime = Runtime::new().unwrap();
+        let counts = || (runtime.metrics().sources_alive, runtime.metrics().epoll_ctls);
+        on(&runtime, async {
+            assert_eq!(counts(), (0, 1));
+            let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+            assert_eq!(counts(), (1, 2));
+            let client = AsyncTcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (server, _) = listener.accept().await.unwrap();
+            assert_eq!(counts(), (3, 4));
+            for _ in 0..10 {
+                client.write_all(b"ping").await.unwrap();
+                server.read_exact(&mut [0; 4]).await.unwrap();
+                server.write_all(b"pong").await.unwrap();
+                client.read_exact(&mut [0; 4]).await.unwrap();
+            }
+            assert_eq!(counts(), (3, 4), "waiting changes no registration");
+            drop(client);
+            assert_eq!(counts(), (2, 5), "at once");
+            let server = server.into_std();
+            assert_eq!(counts(), (1, 6));
+            drop((listener, server));
+            assert_eq!(counts(), (0, 7));
 
-        let elsewhere = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
-        thread::spawn(move || drop(elsewhere)).join().unwrap();
-        yield_now().await;
-        assert_eq!(runtime.metrics().sources_alive, 0, "by letter");
+            let elsewhere = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+            thread::spawn(move || drop(elsewhere)).join().unwrap();
+            yield_now().await;
+            assert_eq!(runtime.metrics().sources_alive, 0, "by letter");
+        });
     });
 }
 
 #[test]
 fn events_are_counted_and_those_that_wake_nobody_as_spurious() {
-    let runtime = Runtime::new().unwrap();
-    on(&runtime, async {
-        let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = AsyncTcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (server, _) = listener.accept().await.unwrap();
-        sleep(Duration::from_millis(5)).await;
-        let before = runtime.metrics();
-        assert!(before.spurious_events <= before.epoll_events);
-        client.write_all(b"nobody waits").await.unwrap();
-        sleep(Duration::from_millis(5)).await;
-        let after = runtime.metrics();
-        assert_eq!(after.epoll_events - before.epoll_events, 1);
-        assert_eq!(after.spurious_events - before.spurious_events, 1);
+    watched(20, || {
+        let runtime = Runtime::new().unwrap();
+        on(&runtime, async {
+            let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+            let client = AsyncTcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (server, _) = listener.accept().await.unwrap();
+            sleep(Duration::from_millis(5)).await;
+            let before = runtime.metrics();
+            assert!(before.spurious_events <= before.epoll_events);
+            client.write_all(b"nobody waits").await.unwrap();
+            sleep(Duration::from_millis(5)).await;
+            let after = runtime.metrics();
+            assert_eq!(after.epoll_events - before.epoll_events, 1);
+            assert_eq!(after.spurious_events - before.spurious_events, 1);
 
-        server.read_exact(&mut [0; 12]).await.unwrap();
-        // It gives back the stream: the end of that would be one more event.
-        let reader = spawn(async move { (server.read(&mut [0; 64]).await.unwrap(), server) });
-        sleep(Duration::from_millis(5)).await;
-        let before = runtime.metrics();
-        client.write_all(b"somebody does").await.unwrap();
-        let (read, _server) = reader.await.unwrap();
-        assert_eq!(read, 13);
-        let after = runtime.metrics();
-        assert_eq!(after.epoll_events - before.epoll_events, 1);
-        assert_eq!(after.spurious_events - before.spurious_events, 0);
+            server.read_exact(&mut [0; 12]).await.unwrap();
+            // It gives back the stream: the end of that would be one more event.
+            let reader = spawn(async move { (server.read(&mut [0; 64]).await.unwrap(), server) });
+            sleep(Duration::from_millis(5)).await;
+            let before = runtime.metrics();
+            client.write_all(b"somebody does").await.unwrap();
+            let (read, _server) = reader.await.unwrap();
+            assert_eq!(read, 13);
+            let after = runtime.metrics();
+            assert_eq!(after.epoll_events - before.epoll_events, 1);
+            assert_eq!(after.spurious_events - before.spurious_events, 0);
+        });
     });
 }
 
 #[test]
 fn timers_are_counted_while_they_are_set_and_when_they_have_fired() {
-    let runtime = Runtime::new().unwrap();
-    let counts = || (runtime.metrics().timers_alive, runtime.metrics().timers_fired);
-    on(&runtime, async {
-        let mut sleeps: Vec<_> = (0..10).map(|_| sleep(HOUR)).collect();
-        assert_eq!(counts(), (0, 0), "not before they wait");
-        for sleep in &mut sleeps {
-            assert!(poll_once(sleep).await.is_none());
-        }
-        assert_eq!(counts(), (10, 0));
-        assert!(poll_once(timeout(HOUR, pending::<()>())).await.is_none());
-        drop(sleeps.pop());
-        assert_eq!(counts(), (9, 0), "at once");
-        sleeps[0].reset(waken::time::now());
-        assert_eq!(counts(), (9, 0));
-        (&mut sleeps[0]).await;
-        assert_eq!(counts(), (8, 1));
-        drop(sleeps);
-        assert_eq!(counts(), (0, 1));
-        sleep(Duration::MAX).reset(waken::time::now());
-        assert!(poll_once(sleep(Duration::MAX)).await.is_none());
-        assert_eq!(counts(), (0, 1), "never is no timer");
+    watched(20, || {
+        let runtime = Runtime::new().unwrap();
+        let counts = || (runtime.metrics().timers_alive, runtime.metrics().timers_fired);
+        on(&runtime, async {
+            let mut sleeps: Vec<_> = (0..10).map(|_| sleep(HOUR)).collect();
+            assert_eq!(counts(), (0, 0), "not before they wait");
+            for sleep in &mut sleeps {
+                assert!(poll_once(sleep).await.is_none());
+            }
+            assert_eq!(counts(), (10, 0));
+            assert!(poll_once(timeout(HOUR, pending::<()>())).await.is_none());
+            drop(sleeps.pop());
+            assert_eq!(counts(), (9, 0), "at once");
+            sleeps[0].reset(waken::time::now());
+            assert_eq!(counts(), (9, 0));
+            (&mut sleeps[0]).await;
+            assert_eq!(counts(), (8, 1));
+            drop(sleeps);
+            assert_eq!(counts(), (0, 1));
+            sleep(Duration::MAX).reset(waken::time::now());
+            assert!(poll_once(sleep(Duration::MAX)).await.is_none());
+            assert_eq!(counts(), (0, 1), "never is no timer");
+        });
     });
 }

@@ -10,7 +10,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{panic_message, watched};
+use support::{guard, panic_message, watched};
 use waken::io::Interest;
 use waken::net::TcpSocket;
 use waken::task::{self, yield_now};
@@ -72,7 +72,7 @@ fn every_operation_is_refused(stream: &AsyncTcpStream, words: &[&str]) {
 /// R02.
 #[test]
 fn block_on_inside_block_on_panics_and_the_outer_one_goes_on() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         let (runtime, other) = (Runtime::new().unwrap(), Runtime::new().unwrap());
         runtime.block_on(async {
             let words = ["`block_on` inside `block_on`", ".await", "std::thread::spawn"];
@@ -96,7 +96,7 @@ fn block_on_inside_block_on_panics_and_the_outer_one_goes_on() {
 /// R06.
 #[test]
 fn a_block_on_that_panics_leaves_the_thread_and_the_runtime_usable() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         let runtime = Runtime::new().unwrap();
         let task = runtime.spawn(async {
             sleep(Duration::from_millis(1)).await;
@@ -113,7 +113,7 @@ fn a_block_on_that_panics_leaves_the_thread_and_the_runtime_usable() {
 /// N09.
 #[test]
 fn spawning_outside_of_a_runtime_panics_with_a_sentence() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         let words = ["outside of a runtime", "block_on", "Runtime::enter"];
         says(&sentence(|| spawn(async {})), &words);
         says(&sentence(|| task::Builder::new().name("x").spawn(async {})), &words);
@@ -128,7 +128,7 @@ fn spawning_outside_of_a_runtime_panics_with_a_sentence() {
 /// N09.
 #[test]
 fn a_timer_that_has_to_wait_panics_outside_of_a_runtime() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         let hour = Duration::from_secs(3600);
         let words = ["no runtime", "block_on"];
         let foreign = || futures_lite::future::block_on(sleep(hour));
@@ -171,7 +171,7 @@ fn under_enter_there_is_no_end_of_budget() {
 
 #[test]
 fn an_interval_of_zero_panics_with_a_sentence() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         says(&sentence(|| interval(Duration::ZERO)), &["interval of zero", "yield_now"]);
         says(&sentence(|| interval_at(Instant::now(), Duration::ZERO)), &["interval of zero"]);
     });
@@ -273,7 +273,7 @@ fn sockets_under_another_runtime_of_the_thread_are_refused() {
 /// D03, N08.
 #[test]
 fn a_join_under_another_runtime_panics_while_its_own_lives_and_is_cancelled_after() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         let (runtime, other) = (Runtime::new().unwrap(), Runtime::new().unwrap());
         let words = ["`JoinHandle`", "under another runtime", "block_on"];
         let mut task = runtime.spawn(async { 1 });
@@ -302,7 +302,7 @@ fn a_join_under_another_runtime_panics_while_its_own_lives_and_is_cancelled_afte
 
 #[test]
 fn entering_a_runtime_allows_tasks_and_sockets_and_runs_nothing() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         let runtime = Runtime::new().unwrap();
         let (task, listener, stream) = {
             let _current = runtime.enter();
@@ -347,7 +347,7 @@ fn guards_nest_and_give_back_what_was_current() {
 /// What the error types say, plainly and to the programmer, and as `io::Error`.
 #[test]
 fn errors_speak_in_sentences() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let aborted = spawn(pending::<()>());

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{Random, alone, watched};
+use support::{Random, guard, watched};
 use waken::task::yield_now;
 use waken::time::{Sleep, now, sleep, sleep_until, timeout};
 use waken::{Runtime, block_on, spawn};
@@ -165,7 +165,7 @@ fn random_tasks_that_drop_reset_and_make_timers_neither_hang_nor_leak() {
 /// M09.
 #[test]
 fn a_million_sleeps_and_timeouts_that_are_given_up_leave_no_timer() {
-    watched(60, || {
+    guard(60).cpu_ms(5_000).run(|| {
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             for _ in 0..500_000 {
@@ -305,7 +305,7 @@ extern "C" fn count_signal(_: libc::c_int) {
 /// E15, M14.
 #[test]
 fn a_storm_of_signals_ends_a_sleep_neither_early_nor_late() {
-    alone("a_storm_of_signals_ends_a_sleep_neither_early_nor_late", 20, || {
+    watched(20, || {
         // SAFETY: all zeroes is a valid `sigaction`: no flags, so without SA_RESTART, and an empty mask.
         let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
         action.sa_sigaction = count_signal as *const () as libc::sighandler_t;

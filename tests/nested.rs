@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{Random, watched};
+use support::{Random, guard, watched};
 use waken::io::{AsyncFd, Interest};
 use waken::runtime::Next;
 use waken::task::yield_now;
@@ -161,17 +161,17 @@ fn under_another_runtime(self_waking: bool) {
 
 #[test]
 fn a_self_waking_runtime_inside_another_loses_no_message_no_timer_and_no_letter() {
-    watched(120, || under_another_runtime(true));
+    guard(120).cpu_ms(2_000).run(|| under_another_runtime(true));
 }
 
 #[test]
 fn a_plain_runtime_inside_another_loses_nothing_when_what_a_turn_returns_is_heeded() {
-    watched(120, || under_another_runtime(false));
+    guard(120).cpu_ms(2_000).run(|| under_another_runtime(false));
 }
 
 #[test]
 fn a_self_waking_runtime_under_poll_loses_no_message_no_timer_and_no_letter() {
-    watched(120, || {
+    guard(120).cpu_ms(2_000).run(|| {
         for runtime in inner_runtimes(true) {
             let work = Work::give(&runtime);
             drive(&runtime, || work.is_done());

@@ -12,15 +12,15 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
-use support::{alone, fds, watched};
+use support::{fds, guard, watched};
 use waken::time::{sleep, timeout};
 use waken::{AsyncTcpStream, Runtime, spawn};
 
 /// F03: taken out of epoll before it is closed, so that a duplicate keeps nothing alive.
 #[test]
 fn a_duplicate_of_a_closed_stream_brings_no_events() {
-    let runtime = Runtime::new().unwrap();
     watched(10, || {
+        let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let (ours, mut peer) = pair();
             let duplicate = ours.as_fd().try_clone_to_owned().unwrap();
@@ -43,8 +43,8 @@ fn a_duplicate_of_a_closed_stream_brings_no_events() {
 /// more: its ghost goes on reporting. Nobody is woken for it, and a new stream is not taken for it.
 #[test]
 fn ghosts_of_a_descriptor_that_was_replaced_are_ignored() {
-    let runtime = Runtime::new().unwrap();
     watched(10, || {
+        let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let (haunted, mut old_peer) = pair();
             let duplicate = haunted.as_fd().try_clone_to_owned().unwrap();
@@ -83,7 +83,7 @@ fn ghosts_of_a_descriptor_that_was_replaced_are_ignored() {
 /// F01, F09: many lives of one number, each with events of the last life under way.
 #[test]
 fn a_number_that_is_used_again_starts_afresh() {
-    alone("a_number_that_is_used_again_starts_afresh", 10, || {
+    watched(10, || {
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             // The helper opens a listener once.
@@ -179,8 +179,8 @@ fn a_stream_may_be_closed_while_its_event_is_in_the_batch() {
 /// F13: no table is indexed by descriptors.
 #[test]
 fn a_high_number_is_a_number() {
-    let runtime = Runtime::new().unwrap();
     watched(10, || {
+        let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let mut streams = Vec::new();
             let most = peer::room_for(19_500, 1) as i32;
@@ -206,7 +206,7 @@ fn a_high_number_is_a_number() {
 /// documentation says; nobody else is to lose anything, on whichever thread it is dropped.
 #[test]
 fn a_descriptor_that_was_replaced_by_its_owner_takes_nobody_elses_place() {
-    alone("a_descriptor_that_was_replaced_by_its_owner_takes_nobody_elses_place", 10, || {
+    watched(10, || {
         waken::block_on(async {
             for elsewhere in [false, true] {
                 let (one, _one_peer) = std_pair();
@@ -243,8 +243,7 @@ fn a_stream_that_a_panic_or_a_destructor_drops_takes_nothing_from_the_next() {
             self.0.borrow_mut().clear();
         }
     }
-    let name = "a_stream_that_a_panic_or_a_destructor_drops_takes_nothing_from_the_next";
-    alone(name, 20, || {
+    guard(20).panics().run(|| {
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             drop(pair());

@@ -1,6 +1,6 @@
 //! What outlives its runtime, and what the end of a thread drops.
 mod support;
-use support::{alone, fds, keep, on_drop, pair, poll_once, watched};
+use support::{fds, guard, keep, on_drop, pair, poll_once, watched};
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -88,7 +88,8 @@ fn the_end_of_a_runtime_wakes_whoever_awaits_its_tasks() {
 /// D05.
 #[test]
 fn a_runtime_that_is_leaked_harms_nobody() {
-    watched(10, || {
+    const WHY: &str = "it is leaked: the two descriptors of a runtime, and those of one task";
+    guard(10).keeps_fds(3, WHY).keeps_bytes(8_000, WHY).run(|| {
         let (waker, remote) = thread::spawn(|| {
             let runtime = Runtime::new().unwrap();
             let (stream, peer) = runtime.block_on(pair()).unwrap();
@@ -119,7 +120,7 @@ fn anything_may_be_dropped_while_its_thread_ends() {
         static KEPT: RefCell<Kept> = const { RefCell::new((None, Vec::new())) };
     }
     static DROPS: AtomicUsize = AtomicUsize::new(0);
-    alone("anything_may_be_dropped_while_its_thread_ends", 30, || {
+    watched(30, || {
         let before = fds();
         for round in 0..32 {
             let [ours_first, runtime_ends_before, backwards, runtime_first, poll] =
@@ -185,7 +186,7 @@ fn anything_may_be_dropped_while_its_thread_ends() {
 /// to is that of a file by now.
 #[test]
 fn wakes_after_the_end_write_into_no_other_file() {
-    alone("wakes_after_the_end_write_into_no_other_file", 30, || {
+    guard(30).cpu_ms(3_000).run(|| {
         let folder = std::env::temp_dir().join(format!("waken-late-{}", std::process::id()));
         std::fs::create_dir(&folder).unwrap();
         let gone = folder.clone();

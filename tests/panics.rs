@@ -1,6 +1,6 @@
 //! Panics: each goes to whom it concerns, and nobody else notices.
 mod support;
-use support::{alone, keep, panic_message, watched};
+use support::{guard, keep, panic_message};
 
 use std::any::Any;
 use std::cell::Cell;
@@ -62,7 +62,7 @@ fn works(runtime: &Runtime) {
 /// T06.
 #[test]
 fn a_panic_is_the_join_error_of_its_task() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         block_on(async {
             let error = spawn(async { panic!("in {}", "words") }).await.unwrap_err();
             assert!(error.is_panic() && !error.is_cancelled());
@@ -97,7 +97,7 @@ fn a_panic_is_the_join_error_of_its_task() {
 /// T06.
 #[test]
 fn each_third_of_a_thousand_tasks_may_panic() {
-    watched(20, || {
+    guard(20).panics().run(|| {
         let runtime = Runtime::new().unwrap();
         let tasks: Vec<_> = (0..1_000)
             .map(|n| {
@@ -126,7 +126,7 @@ fn each_third_of_a_thousand_tasks_may_panic() {
 /// T07, T05: in every state in which a future can be dropped by the runtime.
 #[test]
 fn a_panic_in_the_drop_of_a_future_changes_nothing_else() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         let runtime = Runtime::new().unwrap();
         let drops = Rc::new(Cell::new(0));
         let explosive = |polled| Explosive { polled, _bomb: Bomb(drops.clone()) };
@@ -167,7 +167,7 @@ fn a_panic_in_the_drop_of_a_future_changes_nothing_else() {
 /// T07.
 #[test]
 fn panics_in_drops_do_not_stop_the_end_of_a_runtime() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         let (runtime, drops) = (Runtime::new().unwrap(), Rc::new(Cell::new(0)));
         let mut handles = Vec::new();
         for _ in 0..10 {
@@ -188,7 +188,7 @@ fn panics_in_drops_do_not_stop_the_end_of_a_runtime() {
 /// T02.
 #[test]
 fn a_panic_in_the_drop_of_an_output_is_contained_when_nobody_joins() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         let (runtime, drops) = (Runtime::new().unwrap(), Rc::new(Cell::new(0)));
         runtime.block_on(async {
             let output = Bomb(drops.clone());
@@ -204,7 +204,7 @@ fn a_panic_in_the_drop_of_an_output_is_contained_when_nobody_joins() {
 /// T02.
 #[test]
 fn a_panic_in_an_output_that_drop_of_the_handle_drops_is_the_callers() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         let (runtime, drops) = (Runtime::new().unwrap(), Rc::new(Cell::new(0)));
         let output = Bomb(drops.clone());
         let task = runtime.spawn(async move { output });
@@ -224,7 +224,7 @@ fn a_panic_in_an_output_that_drop_of_the_handle_drops_is_the_callers() {
 /// T02, T03: the output is dropped at home, where nobody waits for its panic.
 #[test]
 fn a_handle_with_an_explosive_output_may_be_dropped_elsewhere() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let task = spawn(async { SendBomb });
@@ -239,7 +239,7 @@ fn a_handle_with_an_explosive_output_may_be_dropped_elsewhere() {
 /// T08.
 #[test]
 fn a_payload_that_panics_in_drop_is_contained() {
-    alone("a_payload_that_panics_in_drop_is_contained", 10, || {
+    guard(10).panics().run(|| {
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             drop(spawn(async { panic_any(SendBomb) }));
@@ -275,7 +275,7 @@ fn a_payload_that_panics_in_drop_is_contained() {
 /// T08, R07: what is still in the mailbox at the end is dropped piece by piece.
 #[test]
 fn remote_spawns_that_were_never_begun_may_panic_when_they_are_dropped() {
-    alone("remote_spawns_that_were_never_begun_may_panic_when_they_are_dropped", 10, || {
+    guard(10).panics().run(|| {
         let runtime = Runtime::new().unwrap();
         let remote = runtime.remote();
         let tasks = [0; 3].map(|_| {
@@ -310,7 +310,7 @@ fn a_panic_on_the_way_to_a_task_leaves_no_half_of_one() {
             panic!("into a future");
         }
     }
-    watched(10, || {
+    guard(10).panics().run(|| {
         let runtime = Runtime::new().unwrap();
         let all = Rc::new(());
         runtime.block_on(async {

@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{alone, cpu, fds, watched};
+use support::{cpu, fds, watched};
 use waken::io::AsyncFd;
 use waken::process::wait;
 use waken::time::{sleep, timeout};
@@ -66,7 +66,7 @@ fn a_child_that_a_signal_ends_says_so() {
 
 #[test]
 fn a_wait_that_is_given_up_costs_nothing_and_can_be_made_again() {
-    alone("a_wait_that_is_given_up_costs_nothing_and_can_be_made_again", 20, || {
+    watched(20, || {
         block_on(async {
             let mut child = quiet("read line || sleep 0.3; exit 5");
             let before = fds();

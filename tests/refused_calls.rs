@@ -16,7 +16,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use support::{alone, cpu, fds, panic_message};
+use support::{cpu, fds, guard, panic_message, watched};
 use waken::io::AsyncFd;
 use waken::net::{AsyncUdpSocket, AsyncUnixStream};
 use waken::time::{sleep, timeout};
@@ -49,7 +49,7 @@ fn is(errno: i32) -> impl Fn(&io::Error) -> bool {
 /// spins before its time.
 #[test]
 fn without_nanoseconds_no_timer_is_early_and_none_spins() {
-    alone("without_nanoseconds_no_timer_is_early_and_none_spins", 20, || {
+    watched(20, || {
         where_calls_fail(&[any(libc::SYS_epoll_pwait2)], libc::ENOSYS, || {
             let runtime = Runtime::new().unwrap();
             runtime.block_on(async {
@@ -98,7 +98,7 @@ fn without_nanoseconds_no_timer_is_early_and_none_spins() {
 /// E21: somebody has closed the descriptor, or what can never be: it is a panic out of `block_on`, and no silent spin.
 #[test]
 fn a_wait_that_fails_is_a_panic_that_says_so() {
-    alone("a_wait_that_fails_is_a_panic_that_says_so", 20, || {
+    guard(20).panics().run(|| {
         for errno in [libc::EBADF, libc::EINVAL, libc::EFAULT] {
             let message = where_calls_fail(&waits(), errno, || {
                 let runtime = Runtime::new().unwrap();
@@ -117,7 +117,7 @@ fn a_wait_that_fails_is_a_panic_that_says_so() {
 /// E20, F05: an error of `epoll_ctl` comes out of whatever has tried to register, and nothing is left.
 #[test]
 fn what_cannot_be_registered_is_an_error_and_leaves_nothing() {
-    alone("what_cannot_be_registered_is_an_error_and_leaves_nothing", 20, || {
+    watched(20, || {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         drop(std_pair()); // Its listener stays.
@@ -157,7 +157,7 @@ fn what_cannot_be_registered_is_an_error_and_leaves_nothing() {
 /// F05, P07: whichever call of a set-up fails, that is the error, and nothing is left.
 #[test]
 fn whichever_call_of_a_set_up_fails_nothing_is_left() {
-    alone("whichever_call_of_a_set_up_fails_nothing_is_left", 30, || {
+    watched(30, || {
         let calls = [
             libc::SYS_socket,
             libc::SYS_bind,
@@ -219,7 +219,7 @@ fn set_ups(expected: impl Fn(&io::Error) -> bool) -> u32 {
 /// F04: our own table does not depend on what the kernel says to a deregistration.
 #[test]
 fn ten_thousand_deregistrations_that_fail_leave_nothing() {
-    alone("ten_thousand_deregistrations_that_fail_leave_nothing", 30, || {
+    watched(30, || {
         for errno in [libc::EBADF, libc::ENOENT] {
             where_calls_fail(&[ctl(libc::EPOLL_CTL_DEL)], errno, || {
                 let runtime = Runtime::new().unwrap();
@@ -249,7 +249,7 @@ fn ten_thousand_deregistrations_that_fail_leave_nothing() {
 /// no success, no error and no spin.
 #[test]
 fn a_connect_that_was_interrupted_is_waited_for() {
-    alone("a_connect_that_was_interrupted_is_waited_for", 20, || {
+    watched(20, || {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let before = fds();
@@ -284,7 +284,7 @@ fn errors_of_single_clients_are_nobodys_errors_and_starve_nobody() {
         libc::ENETUNREACH,
         libc::EPERM,
     ];
-    alone("errors_of_single_clients_are_nobodys_errors_and_starve_nobody", 30, || {
+    watched(30, || {
         for errno in errors {
             where_calls_fail(&[any(libc::SYS_accept4)], errno, || {
                 waken::block_on(async {

@@ -1,6 +1,6 @@
 //! `Remote`: spawning on a runtime, and waking it, from anywhere.
 mod support;
-use support::{panic_message, watched};
+use support::{guard, panic_message, watched};
 
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
@@ -79,7 +79,7 @@ fn a_remote_spawn_can_be_joined_by_a_thread_and_awaited_by_a_runtime() {
 
 #[test]
 fn a_panic_of_a_remote_spawn_is_its_join_error() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         let there = Elsewhere::new();
         let in_make = || -> std::future::Ready<()> { panic!("in make") };
         let error = there.remote.spawn(in_make).unwrap().join().unwrap_err();
@@ -138,7 +138,7 @@ fn the_end_of_a_runtime_resolves_what_was_spawned_remotely() {
 
 #[test]
 fn a_remote_handle_cannot_be_joined_at_home() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         let runtime = Runtime::new().unwrap();
         let task = runtime.remote().spawn(|| async {}).unwrap();
         let message = message_of(move || task.join());
@@ -183,7 +183,7 @@ fn a_flag_that_is_set_before_a_remote_wake_is_seen_by_the_root() {
 /// T10.
 #[test]
 fn a_remote_handle_polled_again_after_it_was_ready_says_so() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         let there = Elsewhere::new();
         let mut task = there.remote.spawn(|| async { 1 }).unwrap();
         assert_eq!(block_on(&mut task).unwrap(), 1);

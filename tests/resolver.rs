@@ -7,7 +7,7 @@ use std::ffi::c_int;
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{alone, cpu, watched};
+use support::{cpu, watched};
 use waken::time::{sleep, timeout};
 use waken::{AsyncTcpStream, block_on, spawn};
 
@@ -67,7 +67,7 @@ fn who_gives_up_is_let_go_and_so_is_the_runtime() {
 
 #[test]
 fn nobody_spins_while_the_resolver_hangs() {
-    alone("nobody_spins_while_the_resolver_hangs", 30, || {
+    watched(30, || {
         block_on(async {
             let before = cpu();
             connect().await.unwrap_err();

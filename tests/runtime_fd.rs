@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{Random, alone, poll_once, watched};
+use support::{Random, poll_once, watched};
 use waken::runtime::Next;
 use waken::task::yield_now;
 use waken::time::{sleep, sleep_until};
@@ -411,7 +411,7 @@ fn eventfd_counts() -> u64 {
 
 #[test]
 fn what_is_done_between_two_turns_is_announced_once() {
-    alone("what_is_done_between_two_turns_is_announced_once", 20, || {
+    watched(20, || {
         let runtime = Runtime::new().unwrap();
         runtime.remote().wake();
         let before = eventfd_counts();

@@ -1,19 +1,24 @@
 //! What a runtime says by itself: a long poll, a task that can never wake, a panic that nobody joins.
+#[path = "support/peer.rs"]
+mod peer;
 mod support;
 
 use futures_io::AsyncRead;
+use peer::replace;
 use std::cell::RefCell;
+use std::fs::OpenOptions;
 use std::future::{pending, poll_fn};
+use std::io;
+use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
-use support::{alone, keep, on_drop, pair, panic_message, poll_once, watched};
+use support::{guard, keep, on_drop, pair, panic_message, poll_once, watched};
 use waken::net::AsyncUnixStream;
 use waken::runtime::{Next, PanicPolicy};
 use waken::task::{self, yield_now};
@@ -55,7 +60,7 @@ fn a_long_poll_names_the_task_its_line_and_how_long_it_took() {
 
 #[test]
 fn the_poll_in_which_a_task_ends_or_panics_counts_as_well() {
-    watched(20, || {
+    guard(20).panics().run(|| {
         let (runtime, seen) = watching(Duration::from_millis(10));
         let ends = runtime.spawn(async { thread::sleep(Duration::from_millis(15)) });
         let panics = runtime.spawn(async {
@@ -71,7 +76,7 @@ fn the_poll_in_which_a_task_ends_or_panics_counts_as_well() {
 /// R08.
 #[test]
 fn a_panic_in_the_one_who_is_told_harms_nobody() {
-    watched(20, || {
+    guard(20).panics().run(|| {
         let builder = Builder::new().on_long_poll(Duration::ZERO, |_, _| panic!("no time"));
         let runtime = builder.build().unwrap();
         let task = runtime.spawn(async {
@@ -103,7 +108,7 @@ fn use_the_whole_api() {
 /// R08.
 #[test]
 fn whoever_is_told_of_a_long_poll_may_use_the_whole_api() {
-    watched(20, || {
+    guard(20).panics().run(|| {
         let [calls, done] = [(); 2].map(|()| Arc::new(AtomicU32::new(0)));
         let (counted, did) = (calls.clone(), done.clone());
         let told = move |_: &task::TaskInfo, _| {
@@ -129,7 +134,7 @@ fn whoever_is_told_of_a_long_poll_may_use_the_whole_api() {
 /// R08: it runs while a task panics, in its poll and in its destructor.
 #[test]
 fn a_panic_hook_may_use_the_whole_api() {
-    alone("a_panic_hook_may_use_the_whole_api", 20, || {
+    watched(20, || {
         static CALLS: AtomicU32 = AtomicU32::new(0);
         std::panic::set_hook(Box::new(|_| {
             use_the_whole_api();
@@ -163,7 +168,7 @@ fn message<R>(act: impl FnOnce() -> R) -> String {
 
 #[test]
 fn the_panic_of_a_detached_task_comes_out_of_block_on_if_that_was_asked_for() {
-    watched(20, || {
+    guard(20).panics().run(|| {
         let runtime = loud();
         drop(runtime.spawn(async {
             yield_now().await;
@@ -178,7 +183,7 @@ fn the_panic_of_a_detached_task_comes_out_of_block_on_if_that_was_asked_for() {
 
 #[test]
 fn so_does_that_of_a_task_whose_handle_is_dropped_later() {
-    watched(20, || {
+    guard(20).panics().run(|| {
         let runtime = loud();
         let handle = runtime.spawn(async { panic!("too late to ask") });
         runtime.block_on(async {
@@ -198,7 +203,7 @@ fn so_does_that_of_a_task_whose_handle_is_dropped_later() {
 
 #[test]
 fn the_handle_may_be_dropped_outside_or_in_the_poll_that_ends_the_root() {
-    watched(20, || {
+    guard(20).panics().run(|| {
         let runtime = loud();
         let task = runtime.spawn(async { panic!("dropped outside") });
         runtime.block_on(sleep(Duration::from_millis(2)));
@@ -219,7 +224,7 @@ fn the_handle_may_be_dropped_outside_or_in_the_poll_that_ends_the_root() {
 
 #[test]
 fn it_never_comes_out_of_another_runtime() {
-    watched(20, || {
+    guard(20).panics().run(|| {
         let (quiet, loud) = (Runtime::new().unwrap(), loud());
         let task = quiet.spawn(async { panic!("of the quiet one") });
         quiet.block_on(sleep(Duration::from_millis(2)));
@@ -238,7 +243,7 @@ fn what_was_kept_and_panics_itself_does_not_leave_the_end_of_the_runtime() {
             assert!(thread::panicking(), "a bomb");
         }
     }
-    watched(20, || {
+    guard(20).panics().run(|| {
         let runtime = loud();
         let task = runtime.spawn(async { std::panic::panic_any(Bomb) });
         runtime.block_on(sleep(Duration::from_millis(2)));
@@ -249,7 +254,7 @@ fn what_was_kept_and_panics_itself_does_not_leave_the_end_of_the_runtime() {
 
 #[test]
 fn a_panic_that_is_joined_stays_with_its_handle() {
-    watched(20, || {
+    guard(20).panics().run(|| {
         let runtime = loud();
         runtime.block_on(async {
             let error = spawn(async { panic!("heard") }).await.unwrap_err();
@@ -264,7 +269,7 @@ fn a_panic_that_is_joined_stays_with_its_handle() {
 
 #[test]
 fn it_comes_out_of_a_turn_too() {
-    watched(20, || {
+    guard(20).panics().run(|| {
         let runtime = loud();
         drop(runtime.spawn(async { panic!("in a turn") }));
         assert_eq!(message(|| runtime.turn(Some(Duration::ZERO))), "in a turn");
@@ -274,7 +279,7 @@ fn it_comes_out_of_a_turn_too() {
 
 #[test]
 fn of_several_the_first_comes_out_and_none_twice() {
-    watched(20, || {
+    guard(20).panics().run(|| {
         let runtime = loud();
         for n in 0..3 {
             drop(runtime.spawn(async move { panic!("panic {n}") }));
@@ -286,7 +291,7 @@ fn of_several_the_first_comes_out_and_none_twice() {
 
 #[test]
 fn by_default_nothing_comes_out() {
-    watched(20, || {
+    guard(20).panics().run(|| {
         block_on(async {
             drop(spawn(async { panic!("kept to itself") }));
             sleep(Duration::from_millis(5)).await;
@@ -296,27 +301,16 @@ fn by_default_nothing_comes_out() {
 
 // ---- tasks that can never wake ----------------------------------------------------------------
 
-/// What the body of the test `name` writes to standard error, in a process of its own.
-fn told(name: &str, body: impl FnOnce()) -> Option<Vec<String>> {
-    const VARIABLE: &str = "WAKEN_TEST_TOLD";
-    if std::env::var(VARIABLE).as_deref() == Ok(name) {
-        watched(20, body);
-        return None;
-    }
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args([name, "--exact", "--nocapture", "--test-threads=1"])
-        .env(VARIABLE, name)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
-    let lines = String::from_utf8(child.stderr).unwrap();
-    Some(lines.lines().filter(|line| line.starts_with("waken: ")).map(String::from).collect())
+/// What the runtime itself writes to standard error in `body`.
+fn told(body: impl FnOnce()) -> Vec<String> {
+    let verdict = guard(20).verdict(body);
+    assert!(verdict.breaches.is_empty(), "{verdict}");
+    verdict.err.lines().filter(|line| line.starts_with("waken: ")).map(String::from).collect()
 }
 
 #[test]
 fn a_task_that_nobody_can_wake_is_told_of_once_in_debug_builds() {
-    let told = told("a_task_that_nobody_can_wake_is_told_of_once_in_debug_builds", || {
+    let told = told(|| {
         block_on(async {
             let lost = task::Builder::new().name("lost").spawn(poll_fn(|_| Poll::<()>::Pending));
             sleep(Duration::from_millis(5)).await;
@@ -325,7 +319,6 @@ fn a_task_that_nobody_can_wake_is_told_of_once_in_debug_builds() {
             assert!(lost.await.unwrap_err().is_cancelled());
         });
     });
-    let Some(told) = told else { return };
     if cfg!(debug_assertions) {
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].starts_with("waken: task 1 `lost` (tests/saying.rs:"), "{}", told[0]);
@@ -337,21 +330,20 @@ fn a_task_that_nobody_can_wake_is_told_of_once_in_debug_builds() {
 
 #[test]
 fn of_ten_thousand_such_tasks_ten_are_told() {
-    let told = told("of_ten_thousand_such_tasks_ten_are_told", || {
+    let told = told(|| {
         block_on(async {
             let tasks: Vec<_> = (0..10_000).map(|_| spawn(pending::<()>())).collect();
             sleep(Duration::from_millis(5)).await;
             drop(tasks);
         });
     });
-    let Some(told) = told else { return };
     assert_eq!(told.len(), if cfg!(debug_assertions) { 10 } else { 0 }, "{told:?}");
 }
 
 /// W16: a waker counts nothing that could overflow. Debug builds count the clones that are at home, as far as that goes.
 #[test]
 fn a_million_clones_that_are_never_dropped_change_nothing() {
-    let told = told("a_million_clones_that_are_never_dropped_change_nothing", || {
+    let told = told(|| {
         block_on(async {
             for clones in [254, 255, 256, 257, 300, 65_536, 1_000_000] {
                 let shown = Rc::new(RefCell::new(None));
@@ -399,23 +391,17 @@ fn a_million_clones_that_are_never_dropped_change_nothing() {
             }
         });
     });
-    let Some(told) = told else { return };
     assert_eq!(told.len(), 0, "{told:?}");
 }
 
 /// Standard error may be a file system without room.
 #[test]
 fn that_it_cannot_be_told_is_no_panic() {
-    const VARIABLE: &str = "WAKEN_TEST_FULL";
-    let name = "that_it_cannot_be_told_is_no_panic";
-    if std::env::var_os(VARIABLE).is_none() {
-        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let mut child = Command::new(std::env::current_exe().unwrap());
-        child.args([name, "--exact", "--nocapture"]).env(VARIABLE, "").stdout(Stdio::null());
-        assert!(child.stderr(full).status().unwrap().success());
-        return;
-    }
     watched(20, || {
+        let usual = io::stderr().as_fd().try_clone_to_owned().unwrap();
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        replace(&io::stderr(), &full);
+        let _again = on_drop(|| replace(&io::stderr(), &usual));
         block_on(async {
             spawn(pending::<()>());
             sleep(Duration::from_millis(5)).await;
@@ -426,7 +412,7 @@ fn that_it_cannot_be_told_is_no_panic() {
 /// Everything that a task can rightly wait for.
 #[test]
 fn of_tasks_that_will_be_woken_none_is_told() {
-    let told = told("of_tasks_that_will_be_woken_none_is_told", || {
+    let told = told(|| {
         block_on(async {
             let (reader, _writer) = pair().await.unwrap();
             let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -492,6 +478,5 @@ fn of_tasks_that_will_be_woken_none_is_told() {
             drop(task);
         });
     });
-    let Some(told) = told else { return };
     assert_eq!(told, Vec::<String>::new());
 }

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
-use support::{alone, cpu, eventually, fds, watched};
+use support::{Guard, cpu, eventually, fds};
 use waken::signal::{Signals, ctrl_c};
 use waken::time::{sleep, timeout};
 use waken::{Runtime, block_on, spawn};
@@ -31,9 +31,15 @@ fn raise(signal: i32) {
     assert_eq!(sent, 0, "{}", io::Error::last_os_error());
 }
 
+/// The guard of a test that listens to so many signals.
+fn guard(seconds: u64, signals: usize) -> Guard {
+    let why = "`signal-hook-registry` keeps its table, and a handler for each signal that was listened to";
+    support::guard(seconds).keeps_bytes(200 + 250 * signals, why)
+}
+
 #[test]
 fn a_signal_that_was_sent_wakes_the_runtime_that_sleeps() {
-    alone("a_signal_that_was_sent_wakes_the_runtime_that_sleeps", 20, || {
+    guard(20, 2).run(|| {
         block_on(async {
             let mut signals = Signals::new([libc::SIGTERM, libc::SIGUSR1]).unwrap();
             thread::spawn(|| {
@@ -50,7 +56,7 @@ fn a_signal_that_was_sent_wakes_the_runtime_that_sleeps() {
 /// G05: it counts from `new` on.
 #[test]
 fn one_that_comes_before_anybody_waits_is_not_lost() {
-    alone("one_that_comes_before_anybody_waits_is_not_lost", 20, || {
+    guard(20, 2).run(|| {
         block_on(async {
             let mut signals = Signals::new([libc::SIGUSR2]).unwrap();
             send(libc::SIGUSR2);
@@ -65,7 +71,7 @@ fn one_that_comes_before_anybody_waits_is_not_lost() {
 /// G01.
 #[test]
 fn of_a_thousand_signals_at_least_one_comes_and_one_more_after_the_last() {
-    alone("of_a_thousand_signals_at_least_one_comes_and_one_more_after_the_last", 30, || {
+    guard(30, 2).run(|| {
         block_on(async {
             let mut signals = Signals::new([libc::SIGUSR1]).unwrap();
             for _ in 0..1000 {
@@ -83,7 +89,7 @@ fn of_a_thousand_signals_at_least_one_comes_and_one_more_after_the_last() {
 
 #[test]
 fn several_signals_at_once_all_come() {
-    alone("several_signals_at_once_all_come", 20, || {
+    guard(20, 4).run(|| {
         block_on(async {
             let all = [libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2, libc::SIGTERM];
             let mut signals = Signals::new(all).unwrap();
@@ -99,7 +105,7 @@ fn several_signals_at_once_all_come() {
 
 #[test]
 fn the_first_and_the_last_signal_there_are_come_too() {
-    alone("the_first_and_the_last_signal_there_are_come_too", 20, || {
+    guard(20, 2).run(|| {
         block_on(async {
             let mut signals = Signals::new([libc::SIGHUP, libc::SIGRTMAX()]).unwrap();
             send(libc::SIGRTMAX());
@@ -112,7 +118,7 @@ fn the_first_and_the_last_signal_there_are_come_too() {
 
 #[test]
 fn each_of_two_listeners_in_two_runtimes_gets_the_signal() {
-    alone("each_of_two_listeners_in_two_runtimes_gets_the_signal", 20, || {
+    guard(20, 2).run(|| {
         static READY: AtomicBool = AtomicBool::new(false);
         let other = thread::spawn(|| {
             block_on(async {
@@ -135,7 +141,7 @@ fn each_of_two_listeners_in_two_runtimes_gets_the_signal() {
 
 #[test]
 fn ctrl_c_counts_from_its_call() {
-    alone("ctrl_c_counts_from_its_call", 20, || {
+    guard(20, 2).run(|| {
         block_on(async {
             let stop = ctrl_c();
             send(libc::SIGINT);
@@ -147,27 +153,23 @@ fn ctrl_c_counts_from_its_call() {
 /// G04: the default does not come back, as the documentation says.
 #[test]
 fn dropped_listeners_leave_nothing_behind_and_the_signal_does_not_end_the_process() {
-    alone(
-        "dropped_listeners_leave_nothing_behind_and_the_signal_does_not_end_the_process",
-        30,
-        || {
-            let runtime = Runtime::new().unwrap();
-            // The first may open what the library keeps for ever.
+    guard(30, 2).run(|| {
+        let runtime = Runtime::new().unwrap();
+        // The first may open what the library keeps for ever.
+        drop(runtime.block_on(async { Signals::new([libc::SIGTERM]).unwrap() }));
+        let before = fds();
+        for _ in 0..100 {
             drop(runtime.block_on(async { Signals::new([libc::SIGTERM]).unwrap() }));
-            let before = fds();
-            for _ in 0..100 {
-                drop(runtime.block_on(async { Signals::new([libc::SIGTERM]).unwrap() }));
-            }
-            assert_eq!(fds(), before);
-            assert_eq!(runtime.metrics().sources_alive, 0);
-            send(libc::SIGTERM);
-        },
-    );
+        }
+        assert_eq!(fds(), before);
+        assert_eq!(runtime.metrics().sources_alive, 0);
+        send(libc::SIGTERM);
+    });
 }
 
 #[test]
 fn what_no_handler_may_catch_is_refused_with_a_sentence() {
-    watched(20, || {
+    guard(20, 2).run(|| {
         block_on(async {
             for signal in [libc::SIGKILL, libc::SIGSTOP, libc::SIGSEGV, 0, -1, 65, 1000] {
                 let error = Signals::new([libc::SIGUSR1, signal]).unwrap_err();
@@ -184,7 +186,7 @@ fn what_no_handler_may_catch_is_refused_with_a_sentence() {
 /// G02, E15: a storm of signals loses no timer, no byte, and no `errno`.
 #[test]
 fn a_storm_of_signals_disturbs_nobody() {
-    alone("a_storm_of_signals_disturbs_nobody", 60, || {
+    guard(60, 2).run(|| {
         static STOP: AtomicBool = AtomicBool::new(false);
         block_on(async {
             let mut signals = Signals::new([libc::SIGUSR1]).unwrap();
@@ -230,7 +232,7 @@ fn a_storm_of_signals_disturbs_nobody() {
 /// G03: a forked child has the descriptors of its parent. Its signals are its own, and the parent neither hears of them nor spins.
 #[test]
 fn what_a_forked_child_catches_is_not_told_to_its_parent() {
-    alone("what_a_forked_child_catches_is_not_told_to_its_parent", 20, || {
+    guard(20, 1).run(|| {
         block_on(async {
             let mut signals = Signals::new([libc::SIGUSR1]).unwrap();
             let before = cpu();
@@ -251,7 +253,7 @@ fn what_a_forked_child_catches_is_not_told_to_its_parent() {
 /// G05: a child that is started while signals are caught has them all unblocked, and as they are by default.
 #[test]
 fn a_child_inherits_neither_a_mask_nor_a_handler() {
-    alone("a_child_inherits_neither_a_mask_nor_a_handler", 20, || {
+    guard(20, 5).run(|| {
         let shown = || {
             let script = "grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status";
             let out = std::process::Command::new("sh").args(["-c", script]).output().unwrap();

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
-use support::{cpu, on_drop, panic_message, poll_once, watched};
+use support::{cpu, guard, on_drop, panic_message, poll_once, watched};
 use waken::task::{self, AbortHandle, yield_now};
 use waken::time::timeout;
 use waken::{JoinHandle, Runtime, spawn};
@@ -121,7 +121,7 @@ fn an_output_that_panics_in_its_destructor_harms_only_who_drops_it() {
             panic!("the bomb");
         }
     }
-    watched(10, || {
+    guard(10).panics().run(|| {
         waken::block_on(async {
             drop(spawn(async { Bomb }));
             let kept = spawn(async { Bomb });
@@ -159,7 +159,7 @@ fn an_output_may_use_the_runtime_when_its_handle_is_dropped() {
 /// T05, T06: also after a panic nobody learns of the end before the future is dropped.
 #[test]
 fn a_task_that_has_panicked_is_not_finished_in_its_destructor() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         waken::block_on(async {
             let handle = Rc::new(RefCell::new(None::<AbortHandle>));
             let seen = Rc::new(Cell::new(None));
@@ -204,7 +204,7 @@ fn a_join_can_be_given_up_and_taken_up_again() {
 /// T10.
 #[test]
 fn a_join_that_was_ready_and_is_polled_again_panics_with_a_sentence() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         waken::block_on(async {
             let mut plain = spawn(async {});
             assert!((&mut plain).await.is_ok());
@@ -243,7 +243,7 @@ fn is_finished_turns_true_when_the_task_has_ended_and_can_be_asked_anywhere_at_h
 /// T05.
 #[test]
 fn the_future_is_dropped_before_anybody_learns_that_it_has_ended() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         waken::block_on(async {
             for (name, panics) in [("ready", false), ("panicking", true)] {
                 let dropped = Rc::new(Cell::new(0));
@@ -266,7 +266,7 @@ fn the_future_is_dropped_before_anybody_learns_that_it_has_ended() {
 /// T06.
 #[test]
 fn every_third_of_a_thousand_tasks_may_panic_without_harm_to_the_others() {
-    watched(20, || {
+    guard(20).panics().run(|| {
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let spawn_one = |n: u32| {

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{alone, cpu, sleeps, watched};
+use support::{cpu, guard, sleeps, watched};
 use waken::runtime::Next;
 use waken::time::sleep;
 use waken::{AsyncTcpStream, Builder, Runtime};
@@ -93,7 +93,7 @@ fn by_default_it_looks_for_at_most_40_microseconds() {
 #[test]
 fn what_comes_soon_is_looked_for() {
     let _turn = in_turn();
-    watched(120, || until_it_looks(&patient(), 32));
+    guard(120).cpu_ms(3_000).run(|| until_it_looks(&patient(), 32));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn with_zero_the_thread_always_sleeps() {
 #[test]
 fn a_program_is_overruled_by_the_environment() {
     let _turn = in_turn();
-    alone("a_program_is_overruled_by_the_environment", 120, || {
+    watched(120, || {
         #[allow(unsafe_code)]
         // SAFETY: no other thread of this process looks at the environment.
         let set = |value: &str| unsafe { env::set_var("WAKEN_SPIN_US", value) };
@@ -126,7 +126,7 @@ fn a_program_is_overruled_by_the_environment() {
 #[test]
 fn whoever_is_idle_does_not_look() {
     let _turn = in_turn();
-    alone("whoever_is_idle_does_not_look", 120, || {
+    guard(120).cpu_ms(3_000).run(|| {
         let runtime = patient();
         until_it_looks(&runtime, 32);
         runtime.block_on(async {
@@ -159,7 +159,7 @@ fn timers_alone_are_slept_for() {
 #[test]
 fn looking_ends_when_it_does_not_pay_any_more() {
     let _turn = in_turn();
-    alone("looking_ends_when_it_does_not_pay_any_more", 120, || {
+    guard(120).cpu_ms(5_000).run(|| {
         let runtime = patient();
         until_it_looks(&runtime, 32);
         runtime.block_on(async {
@@ -182,7 +182,7 @@ fn looking_ends_when_it_does_not_pay_any_more() {
 #[test]
 fn a_letter_is_found_by_looking() {
     let _turn = in_turn();
-    watched(120, || {
+    guard(120).cpu_ms(120_000).run(|| {
         let runtime = patient();
         until_it_looks(&runtime, 32);
         let (ask, asked) = mpsc::channel::<Waker>();
@@ -222,7 +222,7 @@ fn a_letter_is_found_by_looking() {
 #[test]
 fn neither_a_timer_nor_a_turn_is_late_or_early_because_of_a_look() {
     let _turn = in_turn();
-    watched(120, || {
+    guard(120).cpu_ms(1_000).run(|| {
         let runtime = Builder::new().spin(Duration::from_millis(50)).build().unwrap();
         until_it_looks(&runtime, 32);
         runtime.block_on(async {
@@ -281,7 +281,7 @@ fn turns_that_may_not_wait_earn_nothing() {
 #[test]
 fn a_letter_that_a_look_has_found_leaves_the_descriptor_as_it_is() {
     let _turn = in_turn();
-    watched(120, || {
+    guard(120).cpu_ms(120_000).run(|| {
         let runtime = patient();
         let (ask, asked) = mpsc::channel::<Waker>();
         let thread = thread::spawn(move || asked.into_iter().for_each(Waker::wake));

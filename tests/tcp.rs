@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
-use support::{Random, alone, cpu, watched};
+use support::{Random, cpu, guard, watched};
 use waken::time::{sleep, timeout};
 use waken::{AsyncTcpListener, Runtime, spawn};
 
@@ -65,8 +65,8 @@ fn what_is_sent_comes_back() {
 /// E07, S07: RDHUP is the end of reading, not of writing, and a writer that waits does not spin.
 #[test]
 fn a_peer_that_ended_its_sending_still_gets_eight_mebibytes() {
-    let runtime = Runtime::new().unwrap();
     watched(10, || {
+        let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let (ours, mut peer) = part_pair();
             let answer = pattern(8 << 20);
@@ -95,36 +95,34 @@ fn a_peer_that_ended_its_sending_still_gets_eight_mebibytes() {
             task.await.unwrap();
             peer.join().unwrap();
         });
+        // Each poll is paid for by an edge, and an edge by bytes that the peer has taken, or a used-up budget.
+        assert!(runtime.metrics().polls < 20_000, "{:?}", runtime.metrics());
     });
-    // Each poll is paid for by an edge, and an edge by bytes that the peer has taken, or a used-up budget.
-    assert!(runtime.metrics().polls < 20_000, "{:?}", runtime.metrics());
 }
 
 /// S01: a write takes what there is room for, and `write_all` goes on.
 #[test]
 fn sixty_four_mebibytes_through_a_small_buffer_arrive_whole() {
-    watched(40, || {
-        waken::block_on(async {
-            let (ours, mut peer) = part_pair();
-            let sent = pattern(64 << 20);
-            let first = ours.write(&sent).await.unwrap();
-            assert!(first > 0 && first < sent.len(), "{first} is not a part");
-            let expected = sent.clone();
-            let reader = thread::spawn(move || {
-                let mut received = Vec::new();
-                peer.read_to_end(&mut received).unwrap();
-                assert!(received == expected);
-            });
-            ours.write_all(&sent[first..]).await.unwrap();
-            drop(ours);
-            reader.join().unwrap();
+    guard(40).cpu_ms(3_000).block_on(async {
+        let (ours, mut peer) = part_pair();
+        let sent = pattern(64 << 20);
+        let first = ours.write(&sent).await.unwrap();
+        assert!(first > 0 && first < sent.len(), "{first} is not a part");
+        let expected = sent.clone();
+        let reader = thread::spawn(move || {
+            let mut received = Vec::new();
+            peer.read_to_end(&mut received).unwrap();
+            assert!(received == expected);
         });
+        ours.write_all(&sent[first..]).await.unwrap();
+        drop(ours);
+        reader.join().unwrap();
     });
 }
 
 #[test]
 fn two_tasks_read_and_write_one_stream_through_references() {
-    run(async {
+    guard(10).cpu_ms(1_000).block_on(async {
         let (ours, peer) = part_pair();
         let echo = echo_thread(peer);
         let (ours, sent) = (Rc::new(ours), Rc::new(pattern(4 << 20)));
@@ -276,7 +274,7 @@ fn read_exact_fills_the_buffer_or_says_that_the_stream_ended() {
 /// S03: the signal's default action would end this process.
 #[test]
 fn a_write_to_a_peer_that_has_gone_is_an_error_and_no_signal() {
-    alone("a_write_to_a_peer_that_has_gone_is_an_error_and_no_signal", 10, || {
+    watched(10, || {
         peer::let_sigpipe_kill();
         waken::block_on(async {
             let gone = || async {

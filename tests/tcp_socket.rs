@@ -10,7 +10,7 @@ use peer::{get_option, millis, pair, reset, run, std_pair};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use support::{alone, fds};
+use support::{fds, watched};
 use waken::net::TcpSocket;
 use waken::time::{sleep, timeout};
 use waken::{AsyncTcpListener, AsyncTcpStream, Runtime};
@@ -114,8 +114,8 @@ fn debug_output_names_addresses_and_descriptor() {
 /// F06: taken out is deregistered, so the same socket can come back, any number of times.
 #[test]
 fn a_socket_goes_to_std_and_back_a_thousand_times() {
-    let runtime = Runtime::new().unwrap();
     support::watched(10, || {
+        let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let (mut ours, mut peer) = pair();
             let fd = ours.as_raw_fd();
@@ -182,7 +182,7 @@ fn a_blocking_socket_is_made_non_blocking() {
 /// F05, F07, E20: an error of `epoll_ctl` comes out, and leaves everything as it was.
 #[test]
 fn one_descriptor_cannot_be_registered_twice_and_the_first_one_works_on() {
-    alone("one_descriptor_cannot_be_registered_twice_and_the_first_one_works_on", 10, || {
+    watched(10, || {
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let (ours, mut peer) = pair();
@@ -203,7 +203,7 @@ fn one_descriptor_cannot_be_registered_twice_and_the_first_one_works_on() {
 /// F05: what cannot be watched is refused, and closed.
 #[test]
 fn a_directory_is_refused_and_leaves_nothing() {
-    alone("a_directory_is_refused_and_leaves_nothing", 10, || {
+    watched(10, || {
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let before = fds();
@@ -237,7 +237,7 @@ fn what_we_open_does_not_block() {
 /// F11: a child process inherits nothing.
 #[test]
 fn what_we_open_is_closed_on_exec() {
-    alone("what_we_open_is_closed_on_exec", 10, || {
+    watched(10, || {
         waken::block_on(async {
             let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
             let addr = listener.local_addr().unwrap();

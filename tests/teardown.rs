@@ -1,6 +1,6 @@
 //! The end of a runtime: everything is dropped, at home and in order, and what is left over is harmless.
 mod support;
-use support::{alone, cpu, fds, keep, on_drop, pair, poll_once, watched};
+use support::{cpu, fds, guard, keep, on_drop, pair, poll_once, watched};
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -104,7 +104,7 @@ fn what_destructors_spawn_is_dropped_as_well_100_deep() {
 /// T13, R01.
 #[test]
 fn destructors_may_use_the_whole_api_while_the_runtime_ends() {
-    alone("destructors_may_use_the_whole_api_while_the_runtime_ends", 10, || {
+    watched(10, || {
         let before = fds();
         let runtime = Runtime::new().unwrap();
         let (drops, late) = (Rc::new(Cell::new(0)), Rc::new(RefCell::new(None)));
@@ -147,7 +147,8 @@ fn io_pair() -> (std::net::TcpStream, std::net::TcpStream) {
 /// R07: several destructors panic while a panic unwinds through the runtime.
 #[test]
 fn a_runtime_may_be_dropped_by_a_panic() {
-    alone("a_runtime_may_be_dropped_by_a_panic", 10, || {
+    const WHY: &str = "of a panic during a panic std prints the way there, whatever is set, and keeps the tables for that";
+    guard(10).panics().keeps_bytes(100 << 20, WHY).run(|| {
         let drops = Rc::new(Cell::new(0));
         let panic = catch_unwind(AssertUnwindSafe(|| {
             let runtime = Runtime::new().unwrap();
@@ -172,7 +173,7 @@ fn a_runtime_may_be_dropped_by_a_panic() {
 /// R06, R02.
 #[test]
 fn a_runtime_goes_on_after_a_panic_came_out_of_it() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         let runtime = Runtime::new().unwrap();
         let task = runtime.spawn(async {
             sleep(Duration::from_millis(1)).await;
@@ -246,7 +247,7 @@ fn a_runtime_may_end_inside_a_task_of_another() {
 /// D04.
 #[test]
 fn five_thousand_runtimes_leave_no_descriptor_behind() {
-    alone("five_thousand_runtimes_leave_no_descriptor_behind", 60, || {
+    watched(60, || {
         // Duplicates of two sockets: 10,000 connections would use up the ports of this machine.
         let ends = io_pair();
         let before = fds();
@@ -329,7 +330,7 @@ fn end_a_long_chain<T: 'static>(last: fn() -> Link<T>, link: fn(JoinHandle<T>) -
 /// T16: waiting tasks, each of which owns the handle of the next.
 #[test]
 fn a_long_chain_of_waiting_tasks_ends_without_recursion() {
-    alone("a_long_chain_of_waiting_tasks_ends_without_recursion", 60, || {
+    guard(60).cpu_ms(3_000).run(|| {
         end_a_long_chain(
             || Box::pin(pending::<()>()),
             |next| Box::pin(async { drop(next.abort_on_drop().await) }),
@@ -340,7 +341,7 @@ fn a_long_chain_of_waiting_tasks_ends_without_recursion() {
 /// T16: finished ones, whose outputs own the handles.
 #[test]
 fn a_long_chain_of_outputs_ends_without_recursion() {
-    alone("a_long_chain_of_outputs_ends_without_recursion", 60, || {
+    guard(60).cpu_ms(3_000).run(|| {
         end_a_long_chain(
             || Box::pin(async { Box::new(()) as Box<dyn Any> }),
             |next| Box::pin(async { Box::new(next) as Box<dyn Any> }),

@@ -1,6 +1,6 @@
 //! Other threads: they wake, spawn, abort and drop, and everything is done at home.
 mod support;
-use support::{alone, cpu, eventually, pair, panic_message, sleeps, watched};
+use support::{cpu, eventually, guard, pair, panic_message, sleeps, watched};
 
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use waken::task::yield_now;
 use waken::time::sleep;
 use waken::{AsyncTcpStream, Remote, Runtime, block_on, spawn};
@@ -109,7 +109,7 @@ fn wakes_of_a_busy_runtime_neither_block_nor_pile_up() {
 /// millisecond of it, and each task is polled once for all of them.
 #[test]
 fn a_million_wakes_of_a_runtime_that_does_not_look_take_no_millisecond_each() {
-    alone("a_million_wakes_of_a_runtime_that_does_not_look_take_no_millisecond_each", 60, || {
+    guard(60).cpu_ms(3_000).run(|| {
         const TASKS: usize = 1000;
         one_processor();
         let runtime = Runtime::new().unwrap();
@@ -168,7 +168,7 @@ fn one_processor() {
 /// read, so its count tells.
 #[test]
 fn the_eventfd_is_written_once_between_two_looks() {
-    alone("the_eventfd_is_written_once_between_two_looks", 20, || {
+    watched(20, || {
         let runtime = Runtime::new().unwrap();
         let info = std::fs::read_dir("/proc/self/fdinfo")
             .unwrap()
@@ -209,7 +209,7 @@ fn the_eventfd_is_written_once_between_two_looks() {
 /// W18: two threads wake a task of ours as fast as they can, and it wakes them back. Echoes and timers have their turn.
 #[test]
 fn a_flood_of_wakes_leaves_sockets_and_timers_their_turn() {
-    watched(30, || {
+    guard(30).cpu_ms(2_000).run(|| {
         let runtime = Runtime::new().unwrap();
         let (waker, over) = (Arc::new(Mutex::new(None::<Waker>)), Arc::new(AtomicBool::new(false)));
         let threads = [(); 2].map(|()| {
@@ -249,7 +249,7 @@ fn a_flood_of_wakes_leaves_sockets_and_timers_their_turn() {
 /// P01.
 #[test]
 fn two_runtimes_wake_each_other_200_000_times() {
-    watched(120, || {
+    guard(120).cpu_ms(3_000).run(|| {
         let (ping, pong) = (Signal::default(), Signal::default());
         let (their_ping, their_pong) = (ping.clone(), pong.clone());
         let thread = thread::spawn(move || {
@@ -334,7 +334,7 @@ fn none_of_a_stream_of_wakes_is_lost() {
 /// W11, D06.
 #[test]
 fn wakes_and_spawns_may_race_with_the_end_of_the_runtime() {
-    watched(240, || {
+    guard(60).cpu_ms(15_000).run(|| {
         type Target = (Waker, Remote);
         let target: Arc<Mutex<Option<Target>>> = Arc::default();
         let (stop, hits) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
@@ -352,7 +352,10 @@ fn wakes_and_spawns_may_race_with_the_end_of_the_runtime() {
                 })
             })
             .collect();
-        for round in 0..2_000 {
+        // Who has the processor is a matter of luck where others want it: so few rounds that they are quick there, and many here.
+        let (start, mut round) = (Instant::now(), 0);
+        while round < 200 || (round < 2_000 && start.elapsed() < Duration::from_secs(2)) {
+            round += 1;
             let runtime = Runtime::new().unwrap();
             let waker = runtime.block_on(async {
                 spawn(pending::<()>());
@@ -370,14 +373,14 @@ fn wakes_and_spawns_may_race_with_the_end_of_the_runtime() {
         }
         stop.store(true, SeqCst);
         threads.into_iter().for_each(|thread| thread.join().unwrap());
-        assert!(hits.load(SeqCst) >= 400);
+        assert!(hits.load(SeqCst) >= 2 * (round / 10));
     });
 }
 
 /// W19.
 #[test]
 fn a_wake_on_the_same_thread_makes_no_system_call() {
-    alone("a_wake_on_the_same_thread_makes_no_system_call", 20, || {
+    guard(20).cpu_ms(1_000).run(|| {
         let writes = || -> u64 {
             let io = std::fs::read_to_string("/proc/thread-self/io").unwrap();
             io.lines().find_map(|line| line.strip_prefix("syscw: ")).unwrap().parse().unwrap()
@@ -457,7 +460,7 @@ fn what_is_dropped_on_another_thread_is_released_at_home() {
 /// T04, N08: the future is dropped at home, and a runtime that sleeps is told.
 #[test]
 fn a_task_can_be_aborted_from_another_thread() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         block_on(async {
             let task = spawn(pending::<()>());
             let abort = task.abort_handle();
@@ -479,7 +482,7 @@ fn a_task_can_be_aborted_from_another_thread() {
 
 #[test]
 fn sockets_and_handles_say_that_they_belong_to_another_thread() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         block_on(async {
             let (stream, peer) = pair().await.unwrap();
             let task = spawn(async {});

@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::rc::Rc;
 use std::thread;
-use support::{alone, cpu, eventually, fds, wait_of, watched};
+use support::{cpu, eventually, fds, wait_of, watched};
 use waken::io::Interest;
 use waken::net::AsyncUdpSocket;
 use waken::task::WaitOn;
@@ -346,7 +346,7 @@ fn options_are_those_of_the_socket_itself() {
 /// F05, F12.
 #[test]
 fn a_blocking_socket_comes_in_and_goes_out_and_nothing_is_left() {
-    alone("a_blocking_socket_comes_in_and_goes_out_and_nothing_is_left", 10, || {
+    watched(10, || {
         let runtime = Runtime::new().unwrap();
         let before = fds();
         let (blocking, peer) =

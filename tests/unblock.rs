@@ -8,13 +8,19 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{alone, eventually, watched};
+use support::{Guard, eventually};
 use waken::time::{sleep, timeout};
 use waken::{block_on, spawn, unblock};
 
+/// The guard of a test that makes `blocking` start so many threads.
+fn guard(seconds: u64, threads: usize) -> Guard {
+    let why = "the pool of `blocking` keeps the threads that it has, for the next calls";
+    support::guard(seconds).keeps_threads(threads, why).keeps_bytes(400 * threads, why)
+}
+
 #[test]
 fn the_output_comes_back_to_the_task_that_waits() {
-    watched(20, || {
+    guard(20, 1).run(|| {
         block_on(async {
             let here = thread::current().id();
             let task = spawn(async move {
@@ -31,7 +37,7 @@ fn the_output_comes_back_to_the_task_that_waits() {
 
 #[test]
 fn the_loop_goes_on_while_threads_block() {
-    watched(30, || {
+    guard(30, 8).run(|| {
         static GO: AtomicBool = AtomicBool::new(false);
         block_on(async {
             let slow: Vec<_> = (0..8)
@@ -59,7 +65,7 @@ fn the_loop_goes_on_while_threads_block() {
 /// B04.
 #[test]
 fn a_panic_on_a_thread_is_the_tasks_that_waits() {
-    watched(20, || {
+    guard(20, 1).panics().run(|| {
         block_on(async {
             let task = spawn(unblock(|| panic!("no such disk")));
             let error = task.await.unwrap_err();
@@ -71,7 +77,7 @@ fn a_panic_on_a_thread_is_the_tasks_that_waits() {
 /// W18: each job is two wakes from other threads.
 #[test]
 fn ten_thousand_small_jobs_all_come_back() {
-    watched(60, || {
+    guard(60, 500).run(|| {
         block_on(async {
             let tasks: Vec<_> = (0..10_000u64).map(|n| spawn(unblock(move || n))).collect();
             let mut sum = 0;
@@ -86,7 +92,7 @@ fn ten_thousand_small_jobs_all_come_back() {
 /// B03, B05. It goes on alone.
 #[test]
 fn who_gives_up_waits_for_no_job_that_runs() {
-    alone("who_gives_up_waits_for_no_job_that_runs", 30, || {
+    guard(30, 1).run(|| {
         static ENDED: AtomicBool = AtomicBool::new(false);
         let start = Instant::now();
         block_on(async {
@@ -118,7 +124,7 @@ fn refuse_threads() {
 /// B01: looking up a name takes a thread of its own. If there is none to be had, that is the error.
 #[test]
 fn a_name_that_no_thread_can_look_up_is_an_error() {
-    alone("a_name_that_no_thread_can_look_up_is_an_error", 20, || {
+    support::guard(20).run(|| {
         filter::where_calls_fail(&[], 0, || {
             block_on(async {
                 refuse_threads();
@@ -133,7 +139,7 @@ fn a_name_that_no_thread_can_look_up_is_an_error() {
 #[test]
 #[ignore = "`blocking` 1.7.0 tries again for ever, under its lock: its `grow_pool` does not see the limit that it has lowered"]
 fn jobs_are_done_although_no_thread_more_can_be_made() {
-    alone("jobs_are_done_although_no_thread_more_can_be_made", 20, || {
+    guard(20, 1).run(|| {
         filter::where_calls_fail(&[], 0, || {
             block_on(async {
                 unblock(|| ()).await;
@@ -150,7 +156,7 @@ fn jobs_are_done_although_no_thread_more_can_be_made() {
 /// B02: no job is forgotten, however small and however many.
 #[test]
 fn a_hundred_thousand_jobs_from_four_threads_all_come_back() {
-    watched(120, || {
+    guard(120, 500).cpu_ms(3_000).run(|| {
         let runtimes: Vec<_> = (0..4)
             .map(|_| {
                 thread::spawn(|| {
@@ -177,7 +183,7 @@ fn a_hundred_thousand_jobs_from_four_threads_all_come_back() {
 /// B04, B06: panics cost no thread. Idle threads stay, as is documented, and are those of the next burst.
 #[test]
 fn bursts_of_jobs_and_of_panics_use_the_same_threads() {
-    alone("bursts_of_jobs_and_of_panics_use_the_same_threads", 60, || {
+    guard(60, 300).panics().run(|| {
         block_on(async {
             let mut most = [0; 6];
             for (round, most) in most.iter_mut().enumerate() {

@@ -16,7 +16,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
-use support::{Random, alone, cpu, fds, wait_of, watched};
+use support::{Random, cpu, fds, wait_of, watched};
 use waken::io::Interest;
 use waken::net::AsyncUnixStream;
 use waken::task::WaitOn;
@@ -98,7 +98,7 @@ fn an_end_of_sending_leaves_the_other_direction_open() {
 /// E06.
 #[test]
 fn who_waits_learns_that_the_peer_has_gone() {
-    alone("who_waits_learns_that_the_peer_has_gone", 10, || {
+    watched(10, || {
         let_sigpipe_kill();
         waken::block_on(async {
             let (ours, peer) = pair();
@@ -206,7 +206,7 @@ fn trying_and_peeking_never_wait() {
 /// E04, k7: a read ends where a descriptor was sent along, and no event tells of what is behind it.
 #[test]
 fn bytes_around_descriptors_arrive_whole_at_a_plain_reader() {
-    alone("bytes_around_descriptors_arrive_whole_at_a_plain_reader", 10, || {
+    watched(10, || {
         let runtime = Runtime::new().unwrap();
         let before = fds();
         runtime.block_on(async {
@@ -348,7 +348,7 @@ fn halves_are_reunited_with_their_own_kind() {
 /// F05, F12.
 #[test]
 fn a_blocking_socket_comes_in_and_goes_out_and_nothing_is_left() {
-    alone("a_blocking_socket_comes_in_and_goes_out_and_nothing_is_left", 10, || {
+    watched(10, || {
         let runtime = Runtime::new().unwrap();
         let before = fds();
         let (blocking, mut peer) = UnixStream::pair().unwrap();
@@ -375,8 +375,8 @@ fn a_blocking_socket_comes_in_and_goes_out_and_nothing_is_left() {
 
 #[test]
 fn one_that_waits_uses_no_time_and_is_in_the_wait_graph() {
-    let runtime = Runtime::new().unwrap();
     watched(10, || {
+        let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let (ours, mut peer) = pair();
             peer.write_all(b"x").unwrap();

@@ -13,7 +13,7 @@ use std::process::Output;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
-use support::{eventually, watched};
+use support::{eventually, guard, watched};
 
 /// The program, and what it has printed since.
 struct Chat {
@@ -224,7 +224,7 @@ fn resident(chat: &Chat) -> usize {
 
 #[test]
 fn a_member_who_does_not_read_misses_lines_and_the_others_none() {
-    watched(120, || {
+    guard(120).cpu_ms(10_000).run(|| {
         let chat = Chat::start(path("slow"));
         let [mut talker, mut listener, mut slow] = chat.three();
         let before = resident(&chat);
@@ -259,7 +259,7 @@ fn a_member_who_does_not_read_misses_lines_and_the_others_none() {
 
 #[test]
 fn a_talker_without_a_pause_is_heard_to_the_last_line() {
-    watched(60, || {
+    guard(60).cpu_ms(1_000).run(|| {
         let chat = Chat::start(path("fast"));
         let [mut talker, mut listener, _three] = chat.three();
         // More than a queue holds, and no more than a queue and the kernel hold for a listener who is late.

@@ -15,7 +15,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::rc::Rc;
 use std::thread;
 use std::time::Instant;
-use support::{alone, cpu, fds, wait_of, watched};
+use support::{cpu, fds, wait_of, watched};
 use waken::io::Interest;
 use waken::net::AsyncUnixDatagram;
 use waken::runtime::metrics;
@@ -136,7 +136,7 @@ fn a_socket_without_an_address_cannot_be_answered() {
 #[test]
 fn where_nobody_receives_is_an_error() {
     // What is closed here is open for a moment in a process that another test starts.
-    alone("where_nobody_receives_is_an_error", 10, || {
+    watched(10, || {
         waken::block_on(async {
             let folder = Folder::new();
             let socket = AsyncUnixDatagram::unbound().unwrap();
@@ -161,7 +161,7 @@ fn where_nobody_receives_is_an_error() {
 #[test]
 fn a_peer_that_has_gone_refuses() {
     // What is closed here is open for a moment in a process that another test starts.
-    alone("a_peer_that_has_gone_refuses", 10, || {
+    watched(10, || {
         waken::block_on(async {
             let (ours, peer) = AsyncUnixDatagram::pair().unwrap();
             peer.send(b"last").await.unwrap();
@@ -339,8 +339,8 @@ fn a_waiting_send_goes_on_when_it_is_connected_elsewhere() {
 
 #[test]
 fn the_wait_graph_tells_both_ways_to_wait_for_room() {
-    let runtime = Runtime::new().unwrap();
     watched(10, || {
+        let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let to = name("graph");
             let (_receiver, _) = full(&to);
@@ -366,7 +366,7 @@ fn the_wait_graph_tells_both_ways_to_wait_for_room() {
 /// F05, F12.
 #[test]
 fn a_blocking_socket_comes_in_and_goes_out_and_nothing_is_left() {
-    alone("a_blocking_socket_comes_in_and_goes_out_and_nothing_is_left", 10, || {
+    watched(10, || {
         let runtime = Runtime::new().unwrap();
         let before = fds();
         let (blocking, peer) = UnixDatagram::pair().unwrap();

@@ -17,7 +17,7 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use support::{alone, cpu, fds, wait_of, watched};
+use support::{cpu, fds, wait_of, watched};
 use waken::net::{AsyncUnixListener, AsyncUnixStream};
 use waken::runtime::metrics;
 use waken::task::WaitOn;
@@ -72,7 +72,7 @@ fn a_path_is_found_and_stays_when_its_listener_has_gone() {
 #[test]
 fn where_nobody_listens_is_an_error() {
     // What is closed here is open for a moment in a process that another test starts.
-    alone("where_nobody_listens_is_an_error", 10, || {
+    watched(10, || {
         waken::block_on(async {
             let folder = Folder::new();
             let missing = AsyncUnixStream::connect(folder.join("missing")).await.unwrap_err();
@@ -224,8 +224,8 @@ fn a_connection_that_waits_is_refused_when_the_listener_goes() {
 
 #[test]
 fn the_wait_for_room_is_a_timer_at_its_line() {
-    let runtime = Runtime::new().unwrap();
     watched(10, || {
+        let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let to = name("line");
             let (_listener, _clients) = full(&to);
@@ -242,7 +242,7 @@ fn the_wait_for_room_is_a_timer_at_its_line() {
 /// K05, N05.
 #[test]
 fn connections_that_are_given_up_leave_nothing() {
-    alone("connections_that_are_given_up_leave_nothing", 10, || {
+    watched(10, || {
         let runtime = Runtime::new().unwrap();
         let to = name("given up");
         let (_listener, _clients) = full(&to);
@@ -326,7 +326,7 @@ fn a_client_has_a_name_if_it_took_one() {
 /// L01, L02, k15: the error comes now and then, and who has waited is served.
 #[test]
 fn a_loop_around_accept_out_of_descriptors_neither_spins_nor_stalls() {
-    alone("a_loop_around_accept_out_of_descriptors_neither_spins_nor_stalls", 10, || {
+    watched(10, || {
         waken::block_on(async {
             let to = name("exhausted");
             let listener = AsyncUnixListener::bind_addr(&to).unwrap();
@@ -372,7 +372,7 @@ fn a_loop_around_accept_out_of_descriptors_neither_spins_nor_stalls() {
 
 #[test]
 fn outside_of_a_runtime_nothing_is_bound_or_connected() {
-    alone("outside_of_a_runtime_nothing_is_bound_or_connected", 10, || {
+    watched(10, || {
         let to = name("outside");
         let plain = UnixListener::bind_addr(&to).unwrap();
         let before = fds();

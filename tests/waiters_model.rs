@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
-use support::{Random, watched};
+use support::{Random, guard};
 use waken::io::Interest;
 use waken::{AsyncTcpStream, Runtime};
 
@@ -217,7 +217,7 @@ fn one_seed(seed: u64) {
 /// W02, W04, W14, W15.
 #[test]
 fn random_waits_agree_with_a_model() {
-    watched(300, || {
+    guard(300).cpu_ms(3_000).run(|| {
         for seed in 0..200 {
             one_seed(seed)
         }

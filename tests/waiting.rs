@@ -448,8 +448,8 @@ fn halves_are_woken_each_for_its_own_direction() {
 /// A wait that is not woken is not polled: many streams, one of which has something.
 #[test]
 fn only_the_task_whose_stream_is_ready_is_polled() {
-    let runtime = Runtime::new().unwrap();
     watched(10, || {
+        let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let (ours, peers): (Vec<_>, Vec<_>) = (0..50).map(|_| pair()).unzip();
             let readers: Vec<_> = ours

@@ -1,6 +1,6 @@
 //! Wakes: none is lost, none counts twice, and each is in its place.
 mod support;
-use support::{Random, watched};
+use support::{Random, guard, watched};
 
 use futures_lite::future::poll_once;
 use std::cell::{Cell, RefCell};
@@ -294,7 +294,7 @@ fn wakers_outlive_the_runtime_on_every_thread() {
 #[test]
 fn a_hundred_thousand_random_sequences_go_as_the_model_says() {
     for with_last_wakes in [false, true] {
-        watched(60, || block_on(random_sequences(with_last_wakes)));
+        guard(60).cpu_ms(5_000).block_on(random_sequences(with_last_wakes));
     }
 }
 
@@ -383,7 +383,7 @@ fn what_was_written_before_a_wake_is_seen_after_it() {
 /// W09, U08: two threads wake one task, and of the second wake nothing is left but what was written before it.
 #[test]
 fn what_was_written_before_a_wake_that_came_second_is_seen_as_well() {
-    watched(30, || {
+    guard(30).cpu_ms(3_000).run(|| {
         const ROUNDS: usize = 3_000;
         let waker: Arc<Mutex<Option<Waker>>> = Arc::default();
         let written: Arc<[AtomicUsize; 2]> = Arc::default();

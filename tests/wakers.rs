@@ -1,7 +1,7 @@
 //! Wakers that are not ours: they work with our futures, are given back, and whatever they do harms nobody else.
 #![allow(unsafe_code)] // A waker whose `clone` panics cannot be made without it.
 mod support;
-use support::{alone, panic_message, watched};
+use support::{guard, panic_message, watched};
 
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
@@ -170,7 +170,7 @@ fn one_bad_waker_among_32(bad: impl Fn() -> Waker + 'static) -> Option<String> {
 /// W02, W07.
 #[test]
 fn a_waker_that_panics_in_wake_stops_nobody_else() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         let bad = Foreign::new(Some(|| panic!("in wake")), None);
         let waker = bad.clone();
         assert_eq!(one_bad_waker_among_32(move || waker.clone().into()), None);
@@ -181,7 +181,7 @@ fn a_waker_that_panics_in_wake_stops_nobody_else() {
 /// W02, W07.
 #[test]
 fn a_waker_that_panics_in_drop_stops_nobody_else() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         let bad = || Foreign::new(None, Some(|| panic!("in drop")));
         assert_eq!(one_bad_waker_among_32(move || bad().into()), None);
     });
@@ -190,7 +190,7 @@ fn a_waker_that_panics_in_drop_stops_nobody_else() {
 /// W02, W07.
 #[test]
 fn a_waker_that_panics_in_clone_harms_its_own_task_alone() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         assert_eq!(one_bad_waker_among_32(panics_in_clone).as_deref(), Some("in clone"));
     });
 }
@@ -198,7 +198,7 @@ fn a_waker_that_panics_in_clone_harms_its_own_task_alone() {
 /// W07: a batch of timers, and of joiners.
 #[test]
 fn bad_wakers_of_timers_and_joins_stop_nobody_else() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         block_on(async {
             let good = Foreign::new(None, None);
             let bad = || Foreign::new(Some(|| panic!("in wake")), None);
@@ -224,8 +224,7 @@ fn bad_wakers_of_timers_and_joins_stop_nobody_else() {
 /// W07, R07: two in a row, so that a panic during a panic would end the process.
 #[test]
 fn wakers_that_panic_in_drop_do_not_end_the_process_with_the_runtime() {
-    let name = "wakers_that_panic_in_drop_do_not_end_the_process_with_the_runtime";
-    alone(name, 10, || {
+    guard(10).panics().run(|| {
         static DROPS: AtomicUsize = AtomicUsize::new(0);
         let at_drop = || {
             DROPS.fetch_add(1, SeqCst);
@@ -314,7 +313,7 @@ fn a_waker_may_use_the_runtime_while_it_is_woken_and_dropped() {
 /// W07, R07: the panic in drop comes while the one in wake unwinds.
 #[test]
 fn a_waker_that_panics_in_wake_and_in_drop_does_not_end_the_process() {
-    alone("a_waker_that_panics_in_wake_and_in_drop_does_not_end_the_process", 10, || {
+    guard(10).panics().run(|| {
         let bad = || Foreign::new(Some(|| panic!("in wake")), Some(|| panic!("in drop"))).into();
         assert_eq!(one_bad_waker_among_32(bad), None);
     });
@@ -323,7 +322,7 @@ fn a_waker_that_panics_in_wake_and_in_drop_does_not_end_the_process() {
 /// W07: giving up is no reason to panic, and may happen while a panic unwinds.
 #[test]
 fn giving_up_with_a_waker_that_panics_in_drop_is_no_panic() {
-    watched(10, || {
+    guard(10).panics().run(|| {
         block_on(async {
             let (stream, _peer) = pair().await.unwrap();
             let (mut timer, mut task) = (sleep(Duration::from_secs(99)), spawn(pending::<()>()));

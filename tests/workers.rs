@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
-use support::{alone, panic_message, watched};
+use support::{guard, panic_message, watched};
 use waken::net::TcpSocket;
 use waken::time::sleep;
 use waken::{AsyncTcpListener, Builder, Workers, spawn};
@@ -68,7 +68,7 @@ fn one_per_core_and_pinned_each_has_a_core_of_its_own() {
 
 #[test]
 fn a_panic_in_one_is_resumed_after_the_others_have_ended() {
-    watched(20, || {
+    guard(20).panics().run(|| {
         let ended = AtomicUsize::new(0);
         let run = || {
             workers(4).run(|worker| {
@@ -88,7 +88,7 @@ fn a_panic_in_one_is_resumed_after_the_others_have_ended() {
 
 #[test]
 fn when_one_runtime_cannot_be_made_no_worker_begins() {
-    alone("when_one_runtime_cannot_be_made_no_worker_begins", 20, || {
+    watched(20, || {
         let limit = libc::rlimit { rlim_cur: 12, rlim_max: 12 };
         // SAFETY: the limit lives.
         #[allow(unsafe_code)]

@@ -1,73 +1,24 @@
-//! What the tests share: a watchdog, a process of one's own, measures of what was used, and futures and
-//! values that report on themselves.
-#![allow(dead_code, unreachable_pub)] // Each test file uses some of it.
+//! What the tests share: the guard of each, measures of what was used, and futures and values that report on
+//! themselves.
+#![allow(dead_code, unreachable_pub, unused_imports)] // Each test file uses some of it.
 
+mod guard;
+pub mod heap;
+mod process;
+
+pub use guard::{Guard, INSIDE, Verdict, at_end, guard, watched};
 use std::cell::Cell;
 use std::future::pending;
-use std::io::{self, Write};
+use std::io;
 use std::panic::Location;
 use std::pin::Pin;
-use std::process::{Command, Stdio};
 use std::rc::Rc;
-use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 use waken::task::{Id, Wait, WaitOn};
 use waken::time::sleep;
 use waken::{AsyncTcpListener, AsyncTcpStream, JoinHandle};
-
-/// Runs `test`, and ends the whole process, with the reason, if it takes longer than `seconds`.
-pub fn watched<R>(seconds: u64, test: impl FnOnce() -> R) -> R {
-    allow_descriptors();
-    let name = thread::current().name().unwrap_or("a test").to_owned();
-    let (done, watch) = mpsc::channel::<()>();
-    thread::spawn(move || {
-        if watch.recv_timeout(Duration::from_secs(seconds)) == Err(mpsc::RecvTimeoutError::Timeout)
-        {
-            // Not by `eprintln`, which libtest keeps to itself and loses in the abort.
-            let _ = writeln!(io::stderr(), "\nwatchdog: `{name}` hangs after {seconds} s");
-            std::process::abort();
-        }
-    });
-    let result = test();
-    drop(done);
-    result
-}
-
-/// Runs the body of the test called `name` (as libtest spells it) in a process of its own, for what
-/// concerns a whole process: its descriptors, its limits, its death. Watched as well.
-pub fn alone(name: &str, seconds: u64, body: impl FnOnce()) {
-    const VARIABLE: &str = "WAKEN_TEST_ALONE";
-    if std::env::var(VARIABLE).as_deref() == Ok(name) {
-        return watched(seconds, body);
-    }
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args([name, "--exact", "--nocapture", "--test-threads=1"])
-        .env(VARIABLE, name)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let (out, err) =
-        (String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
-    assert!(child.status.success(), "`{name}` alone: {}\n{out}\n{err}", child.status);
-    assert!(out.contains("1 passed"), "`{name}` is not the name of one test:\n{out}");
-}
-
-/// Lets this process have as many descriptors as it may: many shells begin with 1,024.
-#[allow(unsafe_code)]
-fn allow_descriptors() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: the limit lives.
-        let known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-        limit.rlim_cur = limit.rlim_max.min(20_000);
-        // SAFETY: the limit lives.
-        let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
-        assert_eq!((known, set), (0, 0), "{}", io::Error::last_os_error());
-    });
-}
 
 /// CPU time of this thread. Needs no descriptor.
 #[allow(unsafe_code)]
@@ -86,7 +37,7 @@ pub fn sleeps() -> u64 {
     line.unwrap().trim().parse().unwrap()
 }
 
-/// The descriptors of this process. Meaningful only `alone`.
+/// The descriptors of this process. Those of one test alone, inside its guard.
 pub fn fds() -> Vec<String> {
     let mut fds: Vec<String> = std::fs::read_dir("/proc/self/fd")
         .unwrap()

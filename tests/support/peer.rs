@@ -1,21 +1,22 @@
 //! The other side of a connection, in plain blocking `std`, and what `std` has no call for.
 #![allow(dead_code, unreachable_pub, unsafe_code)] // Each test file uses some of it.
 
-use crate::support::watched;
+use crate::support::{at_end, watched};
 use std::ffi::c_int;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 use waken::AsyncTcpStream;
 use waken::time::sleep;
 
-/// Runs `test` in a runtime of its own, with a watchdog of ten seconds.
-pub fn run<F: Future>(test: F) -> F::Output {
-    watched(10, || waken::block_on(test))
+/// Runs `test` in a runtime of its own, for ten seconds at most.
+#[track_caller]
+pub fn run(test: impl Future<Output = ()>) {
+    watched(10, || waken::block_on(test));
 }
 
 pub fn millis(n: u64) -> Duration {
@@ -25,9 +26,12 @@ pub fn millis(n: u64) -> Duration {
 /// A connection of which neither side is ours yet.
 pub fn std_pair() -> (TcpStream, TcpStream) {
     // One for all: finding a port that is free takes the kernel long when many were used lately.
-    static LISTENER: OnceLock<Mutex<TcpListener>> = OnceLock::new();
-    let listener = LISTENER.get_or_init(|| Mutex::new(TcpListener::bind("127.0.0.1:0").unwrap()));
-    connect_to(&listener.lock().unwrap_or_else(PoisonError::into_inner))
+    static LISTENER: Mutex<Option<TcpListener>> = Mutex::new(None);
+    let mut listener = LISTENER.lock().unwrap_or_else(PoisonError::into_inner);
+    connect_to(listener.get_or_insert_with(|| {
+        at_end(|| drop(LISTENER.lock().unwrap_or_else(PoisonError::into_inner).take()));
+        TcpListener::bind("127.0.0.1:0").unwrap()
+    }))
 }
 
 /// One with segments as small as on a real network: small buffers would otherwise wait for the kernel's timers,
