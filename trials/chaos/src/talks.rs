@@ -1,15 +1,18 @@
 //! How two ends may talk: each of them an echo, with everything that a stream can be asked to do. All bytes are compared.
 
 use crate::chance::Chance;
-use futures_lite::future::zip;
+use futures_lite::future::{poll_fn, zip};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use hyper::rt::{Read, ReadBuf, Write};
 use std::io::{ErrorKind, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
+use waken::hyper::HyperIo;
 use waken::io::{AsyncFd, Interest};
 use waken::net::{AsyncUdpSocket, AsyncUnixListener, AsyncUnixStream};
 use waken::time::{sleep, timeout};
@@ -23,6 +26,7 @@ pub const ALL: &[(&str, Talk)] = &[
     ("vectored", |bytes, chance| Box::pin(vectored(bytes, chance))),
     ("impatient", |bytes, chance| Box::pin(impatient(bytes, chance))),
     ("ready", |bytes, chance| Box::pin(ready(bytes, chance))),
+    ("hyper", |bytes, chance| Box::pin(hyper(bytes, chance))),
     ("unix", |bytes, chance| Box::pin(unix(bytes, chance))),
     ("pipe", |bytes, chance| Box::pin(pipe(bytes, chance))),
     ("udp", |bytes, chance| Box::pin(udp(bytes, chance))),
@@ -323,6 +327,87 @@ async fn ready(bytes: usize, mut chance: Chance) {
     };
     zip(sends, receives).await;
     server.await.unwrap();
+}
+
+/// Through the traits of hyper, with buffers as it has them: not zeroed, and partly filled already. One end is a stream as it is,
+/// and the other one wrapped twice, by way of futures-io.
+async fn hyper(bytes: usize, mut chance: Chance) {
+    let (mut ours, theirs) = tcp_pair().await;
+    let mut theirs = HyperIo::new(theirs);
+    let (mut room, mut chances) = (vec![MaybeUninit::uninit(); 4096], chance.fork());
+    let server = spawn(async move {
+        loop {
+            let part = 1 + chances.below(4095) as usize;
+            let got = fill(&mut theirs, ReadBuf::uninit(&mut room[..part])).await;
+            if got.is_empty() {
+                return poll_fn(|cx| Pin::new(&mut theirs).poll_shutdown(cx)).await.unwrap();
+            }
+            put_all(&mut theirs, &[&got]).await;
+        }
+    });
+    let mut text = Text::new(&mut chance);
+    let (mut copy, mut buf) = (text.clone(), buffer(&mut chance));
+    let mut room = vec![MaybeUninit::uninit(); 1 << 14];
+    let (mut left, mut came) = (bytes, 0);
+    let mut is_shut = false;
+    loop {
+        // No more than fits between the two, since the one task does both.
+        if left > 0 {
+            let part = left.min(1 + chance.below(buf.len() as u64 - 1) as usize);
+            copy.fill(&mut buf[..part]);
+            let (one, two) = buf[..part].split_at(part / 3);
+            put_all(&mut ours, &[one, &[], two]).await;
+            left -= part;
+        } else if !is_shut {
+            poll_fn(|cx| Pin::new(&mut ours).poll_shutdown(cx)).await.unwrap();
+            is_shut = true;
+        }
+        loop {
+            let part = 1 + chance.below(room.len() as u64 - 1) as usize;
+            let mut partly = ReadBuf::uninit(&mut room[..part]);
+            let before = vec![b'#'; chance.below(4).min(part as u64 - 1) as usize];
+            partly.unfilled().put_slice(&before);
+            let got = fill(&mut ours, partly).await;
+            assert!(got.starts_with(&before), "what was there before is not any more");
+            let got = &got[before.len()..];
+            text.check(got);
+            came += got.len();
+            if got.is_empty() || !is_shut && came + left == bytes {
+                break;
+            }
+        }
+        if is_shut {
+            break;
+        }
+    }
+    assert_eq!(came, bytes, "the end came too early");
+    server.await.unwrap();
+}
+
+/// One read, and all that is in the buffer then.
+async fn fill(stream: &mut (impl Read + Unpin), mut buf: ReadBuf<'_>) -> Vec<u8> {
+    let read = poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, buf.unfilled())).await;
+    operation();
+    read.unwrap();
+    buf.filled().to_vec()
+}
+
+async fn put_all(stream: &mut (impl Write + Unpin), slices: &[&[u8]]) {
+    let mut owned: Vec<_> = slices.iter().map(|slice| IoSlice::new(slice)).collect();
+    let mut bufs = &mut owned[..];
+    while bufs.iter().any(|buf| !buf.is_empty()) {
+        let mut stream = Pin::new(&mut *stream);
+        let n = match stream.is_write_vectored() {
+            true => poll_fn(|cx| stream.as_mut().poll_write_vectored(cx, bufs)).await,
+            false => {
+                let first = bufs.iter().find(|buf| !buf.is_empty()).expect("seen just now");
+                poll_fn(|cx| stream.as_mut().poll_write(cx, first)).await
+            }
+        };
+        operation();
+        IoSlice::advance_slices(&mut bufs, n.unwrap());
+    }
+    poll_fn(|cx| Pin::new(&mut *stream).poll_flush(cx)).await.unwrap();
 }
 
 /// Unix streams, where a short read proves nothing.
