@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
-use support::watched;
+use support::guard;
 
 fn client(address: &str, number: usize, stop: &AtomicBool) -> usize {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -31,7 +31,8 @@ fn client(address: &str, number: usize, stop: &AtomicBool) -> usize {
 #[test]
 #[ignore = "needs python3: .ci/run runs it"]
 fn an_echo_server_inside_asyncio_serves_its_clients_while_python_ticks() {
-    watched(60, || {
+    // Eight clients ask for three seconds, as fast as they get answers.
+    guard(60).cpu_ms(12_000).run(|| {
         let test = std::env::current_exe().unwrap();
         let library = test.parent().unwrap().parent().unwrap().join("examples/libasyncio.so");
         assert!(library.exists(), "`cargo build --example asyncio` makes {}", library.display());
