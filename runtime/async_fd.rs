@@ -77,8 +77,8 @@ impl<T: AsFd> AsyncFd<T> {
         self.inner.get_ref()
     }
 
-    /// What was registered. To put another descriptor into its place is a mistake: it is waited for what is there no
-    /// more. It harms nobody else.
+    /// What was registered. To put another descriptor into its place is a mistake, which harms nobody else: who waits here
+    /// waits for the one that was registered.
     pub fn get_mut(&mut self) -> &mut T {
         self.inner.registration().lend();
         self.inner.split_mut().1

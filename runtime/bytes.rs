@@ -45,7 +45,7 @@ fn recv_filling<S: Stream>(
 ) -> io::Result<()> {
     let room = buf.remaining();
     let n = sys::recv_filling(stream.as_raw_fd(), buf)?;
-    if S::SHORT_READS_PROVE && n < room && n != MOST_AT_ONCE {
+    if S::SHORT_READS_PROVE && is_short(n, room) {
         source.short_read();
     }
     Ok(())

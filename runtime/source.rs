@@ -254,7 +254,7 @@ impl Source {
 
     #[cold]
     fn wait_aside<D: Direction>(&self, ticket: &mut Ticket, waker: &Waker, at: At) {
-        if self.stands_aside::<D>(ticket, waker, at) {
+        if ticket.is_taken() && self.stands_aside::<D>(ticket, waker, at) {
             return;
         }
         let was_ready = self.is_ready::<D>();

@@ -1,6 +1,9 @@
 //! What goes wrong only when several things come together: guards, forks, filters, errors at once.
 #![allow(unsafe_code, clippy::undocumented_unsafe_blocks, clippy::multiple_unsafe_ops_per_block)]
+#[path = "support/filter.rs"]
+mod filter;
 mod support;
+use filter::{Call, refuse_here};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -95,53 +98,20 @@ fn an_address_family_that_is_missing_does_not_end_a_connect() {
     watched(5, || {
         let l = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let v4 = l.local_addr().unwrap();
-        // As with `ipv6.disable=1`: socket(AF_INET6) says EAFNOSUPPORT.
-        let f = |code: u32, jt, jf, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
-        let mut prog = [
-            f(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-            f(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 3, libc::SYS_socket as u32),
-            f(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 16),
-            f(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::AF_INET6 as u32),
-            f(
-                libc::BPF_RET | libc::BPF_K,
-                0,
-                0,
-                libc::SECCOMP_RET_ERRNO | libc::EAFNOSUPPORT as u32,
-            ),
-            f(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-        ];
-        let fprog = libc::sock_fprog { len: prog.len() as u16, filter: prog.as_mut_ptr() };
-        unsafe {
-            assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-            assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &fprog), 0);
-        }
+        // As with `ipv6.disable=1`.
+        let ipv6 = Some((0, libc::AF_INET6 as u32));
+        refuse_here(Call(libc::SYS_socket, ipv6), libc::EAFNOSUPPORT);
         let v6 = std::net::SocketAddr::new("::1".parse().unwrap(), v4.port());
         assert!(std::net::TcpStream::connect(&[v6, v4][..]).is_ok(), "std does");
         waken::block_on(async { AsyncTcpStream::connect(&[v6, v4][..]).await.map(drop).unwrap() });
     })
 }
 
-/// From now on the system call fails in this process, without being made. The last answer counts.
-fn answer(call: libc::c_long, error: i32) {
-    let f = |code: u32, jt, jf, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
-    let mut prog = [
-        f(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        f(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, call as u32),
-        f(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | error as u32),
-        f(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let fprog = libc::sock_fprog { len: prog.len() as u16, filter: prog.as_mut_ptr() };
-    unsafe {
-        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &fprog), 0);
-    }
-}
-
 /// E16, N06, P07: milliseconds are rounded up, so the loop does not spin through the rest of one.
 #[test]
 fn timers_work_where_a_filter_forbids_the_newest_call() {
     watched(5, || {
-        answer(libc::SYS_epoll_pwait2, libc::EPERM);
+        refuse_here(Call(libc::SYS_epoll_pwait2, None), libc::EPERM);
         let runtime = Runtime::builder().spin(Duration::ZERO).build().unwrap();
         for _ in 0..10 {
             let start = Instant::now();
@@ -175,11 +145,11 @@ fn an_error_of_a_client_does_not_come_out_of_accept() {
                 libc::EINTR,
             ];
             for error in of_clients {
-                answer(libc::SYS_accept4, error);
+                refuse_here(Call(libc::SYS_accept4, None), error);
                 let accepted = timeout(Duration::from_millis(5), l.accept()).await;
                 assert!(accepted.is_err(), "{error}: {accepted:?}");
             }
-            answer(libc::SYS_accept4, libc::EINVAL);
+            refuse_here(Call(libc::SYS_accept4, None), libc::EINVAL);
             let broken = l.accept().await.unwrap_err();
             assert_eq!(broken.raw_os_error(), Some(libc::EINVAL), "the listener's own error does");
         })
@@ -193,7 +163,7 @@ fn a_connect_that_a_signal_interrupts_waits_for_its_peer_without_spinning() {
     watched(5, || {
         let l = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = l.local_addr().unwrap();
-        answer(libc::SYS_connect, libc::EINTR);
+        refuse_here(Call(libc::SYS_connect, None), libc::EINTR);
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let connecting = spawn(AsyncTcpStream::connect(addr)).abort_on_drop();

@@ -14,7 +14,7 @@ use waken::task::JoinSet;
 use waken::{JoinHandle, Remote, Runtime, Workers};
 
 fn give<T>() -> T {
-    unimplemented!()
+    panic!("these files are compiled, and never run")
 }
 
 // ---- a runtime stays on its thread ------------------------------------------------------------

@@ -1,7 +1,11 @@
 //! The other side of a connection, in plain blocking `std`, and what `std` has no call for.
-#![allow(dead_code, unreachable_pub, unsafe_code)] // Each test file uses some of it.
+#![allow(dead_code, unreachable_pub, unsafe_code, unused_imports)] // Each test file uses some of it.
+
+#[path = "reset.rs"]
+mod reset;
 
 use crate::support::{at_end, watched};
+pub use reset::reset;
 use std::ffi::c_int;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -136,16 +140,6 @@ pub fn get_option(socket: &impl AsFd, name: c_int) -> c_int {
     };
     check(result);
     value
-}
-
-/// Closes the connection by a reset (`RST`) instead of an end (`FIN`).
-pub fn reset(stream: TcpStream) {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    let length = size_of::<libc::linger>() as libc::socklen_t;
-    let (fd, value) = (stream.as_raw_fd(), (&raw const linger).cast());
-    // SAFETY: `linger` lives, and has the length that is given.
-    check(unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, value, length) });
-    drop(stream);
 }
 
 /// Sends one byte of urgent data; `false` when there is no room.

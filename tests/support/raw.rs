@@ -1,6 +1,10 @@
 //! epoll, sockets and a fork as the kernel has them: plain calls, non-blocking, and nothing of a runtime.
-#![allow(dead_code, unreachable_pub, unsafe_code)] // Each test file uses some of it.
+#![allow(dead_code, unreachable_pub, unsafe_code, unused_imports)] // Each test file uses some of it.
 
+#[path = "reset.rs"]
+mod reset;
+
+pub use reset::reset;
 use std::ffi::c_int;
 use std::io::{self, IoSlice};
 use std::mem;
@@ -336,16 +340,6 @@ pub fn most_at_once(length: usize) -> usize {
     // SAFETY: nobody else knows of it.
     check(unsafe { libc::munmap(memory, length) });
     written.unwrap()
-}
-
-/// Closes the connection by a reset (`RST`) instead of an end (`FIN`).
-pub fn reset(stream: TcpStream) {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    let length = size_of::<libc::linger>() as libc::socklen_t;
-    let (fd, value) = (stream.as_raw_fd(), (&raw const linger).cast());
-    // SAFETY: `linger` lives, and has the length that is given.
-    check(unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, value, length) });
-    drop(stream);
 }
 
 pub fn nonblocking(fd: &impl AsFd) {
