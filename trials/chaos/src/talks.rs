@@ -77,6 +77,38 @@ impl Text {
     }
 }
 
+/// Sends so many bytes of `text`, a buffer at a time.
+async fn send_all(
+    mut left: usize,
+    mut text: Text,
+    buf: &mut [u8],
+    mut send: impl AsyncFnMut(&[u8]),
+) {
+    while left > 0 {
+        let part = buf.len().min(left);
+        text.fill(&mut buf[..part]);
+        send(&buf[..part]).await;
+        left -= part;
+    }
+}
+
+/// Takes so many bytes of `text`, however many come at a time, and then the end.
+async fn receive_all(
+    mut left: usize,
+    mut text: Text,
+    back: &mut [u8],
+    mut receive: impl AsyncFnMut(&mut [u8]) -> usize,
+) {
+    while left > 0 {
+        let n = receive(back).await;
+        assert_ne!(n, 0, "the end came too early");
+        assert!(n <= left, "more has come back than was sent");
+        text.check(&back[..n]);
+        left -= n;
+    }
+    assert_eq!(receive(back).await, 0, "more has come back than was sent");
+}
+
 fn buffer(chance: &mut Chance) -> Vec<u8> {
     vec![0; 4096 << chance.below(4)]
 }
@@ -108,41 +140,35 @@ async fn echo(stream: AsyncTcpStream, mut buf: Vec<u8>) {
     }
 }
 
-async fn send(stream: &AsyncTcpStream, mut bytes: usize, mut text: Text, mut buf: Vec<u8>) {
-    while bytes > 0 {
-        let part = buf.len().min(bytes);
-        text.fill(&mut buf[..part]);
-        stream.write_all(&buf[..part]).await.unwrap();
-        operation();
-        bytes -= part;
-    }
-    stream.shutdown(Shutdown::Write).unwrap();
-}
-
 /// The inherent operations, by two futures of one task.
 async fn tcp(bytes: usize, mut chance: Chance) {
     let (ours, theirs) = tcp_pair().await;
     let server = spawn(echo(theirs, buffer(&mut chance)));
-    let mut text = Text::new(&mut chance);
-    let mut back = buffer(&mut chance);
-    let sends = send(&ours, bytes, text.clone(), buffer(&mut chance));
-    let receives = async {
-        let mut left = bytes;
-        while left > 0 {
-            // Both ways to read.
-            let n = match chance.below(2) {
-                0 => ours.read(&mut back).await.unwrap(),
-                _ => {
-                    let n = left.min(1 + chance.below(100) as usize);
-                    ours.read_exact(&mut back[..n]).await.map(|()| n).unwrap()
-                }
-            };
+    let text = Text::new(&mut chance);
+    let (mut buf, mut back) = (buffer(&mut chance), buffer(&mut chance));
+    let sends = async {
+        send_all(bytes, text.clone(), &mut buf, async |part| {
+            ours.write_all(part).await.unwrap();
             operation();
-            text.check(&back[..n]);
-            left -= n;
-        }
-        assert_eq!(ours.read(&mut back).await.unwrap(), 0);
+        })
+        .await;
+        ours.shutdown(Shutdown::Write).unwrap();
     };
+    let mut left = bytes;
+    let receives = receive_all(bytes, text.clone(), &mut back, async |back| {
+        // Both ways to read.
+        let n = match chance.below(2) {
+            1 if left > 0 => {
+                let n = left.min(1 + chance.below(100) as usize);
+                ours.read_exact(&mut back[..n]).await.map(|()| n)
+            }
+            _ => ours.read(back).await,
+        };
+        operation();
+        let n = n.unwrap();
+        left = left.saturating_sub(n);
+        n
+    });
     zip(sends, receives).await;
     server.await.unwrap();
 }
@@ -151,29 +177,23 @@ async fn tcp(bytes: usize, mut chance: Chance) {
 async fn halves(bytes: usize, mut chance: Chance) {
     let (ours, theirs) = tcp_pair().await;
     let server = spawn(echo(theirs, buffer(&mut chance)));
-    let mut text = Text::new(&mut chance);
+    let text = Text::new(&mut chance);
     let (mut reads, mut writes) = ours.into_split();
-    let (mut copy, mut buf, mut back) = (text.clone(), buffer(&mut chance), buffer(&mut chance));
+    let (copy, mut buf, mut back) = (text.clone(), buffer(&mut chance), buffer(&mut chance));
     let sender = spawn(async move {
-        let mut left = bytes;
-        while left > 0 {
-            let part = buf.len().min(left);
-            copy.fill(&mut buf[..part]);
-            writes.write_all(&buf[..part]).await.unwrap();
+        send_all(bytes, copy, &mut buf, async |part| {
+            writes.write_all(part).await.unwrap();
             operation();
-            left -= part;
-        }
+        })
+        .await;
         writes.close().await.unwrap();
     });
-    let mut left = bytes;
-    while left > 0 {
-        let n = reads.read(&mut back).await.unwrap();
+    receive_all(bytes, text, &mut back, async |back| {
+        let n = reads.read(back).await.unwrap();
         operation();
-        assert_ne!(n, 0, "the end came too early");
-        text.check(&back[..n]);
-        left -= n;
-    }
-    assert_eq!(reads.read(&mut back).await.unwrap(), 0);
+        n
+    })
+    .await;
     sender.await.unwrap();
     server.await.unwrap();
 }
@@ -196,31 +216,22 @@ async fn vectored(bytes: usize, mut chance: Chance) {
             write_all_vectored(&theirs, &mut filled.map(IoSlice::new)).await;
         }
     });
-    let mut text = Text::new(&mut chance);
-    let (mut copy, mut buf, mut back) = (text.clone(), buffer(&mut chance), buffer(&mut chance));
+    let text = Text::new(&mut chance);
+    let (mut buf, mut back) = (buffer(&mut chance), buffer(&mut chance));
     let sends = async {
-        let mut left = bytes;
-        while left > 0 {
-            let part = buf.len().min(left);
-            copy.fill(&mut buf[..part]);
-            let (one, two) = buf[..part].split_at(part / 3);
+        send_all(bytes, text.clone(), &mut buf, async |part| {
+            let (one, two) = part.split_at(part.len() / 3);
             write_all_vectored(&ours, &mut [one, &[], two].map(IoSlice::new)).await;
-            left -= part;
-        }
+        })
+        .await;
         ours.shutdown(Shutdown::Write).unwrap();
     };
-    let receives = async {
-        loop {
-            match ours.read(&mut back).await.unwrap() {
-                0 => break,
-                n => text.check(&back[..n]),
-            }
-            operation();
-        }
-    };
-    let before = self::bytes();
+    let receives = receive_all(bytes, text.clone(), &mut back, async |back| {
+        let n = ours.read(back).await.unwrap();
+        operation();
+        n
+    });
     zip(sends, receives).await;
-    assert!(self::bytes() - before >= bytes);
     server.await.unwrap();
 }
 
@@ -236,38 +247,30 @@ async fn write_all_vectored(stream: &AsyncTcpStream, mut bufs: &mut [IoSlice<'_>
 async fn impatient(bytes: usize, mut chance: Chance) {
     let (ours, theirs) = tcp_pair().await;
     let server = spawn(echo(theirs, buffer(&mut chance)));
-    let mut text = Text::new(&mut chance);
-    let (mut copy, mut buf, mut back) = (text.clone(), buffer(&mut chance), buffer(&mut chance));
+    let text = Text::new(&mut chance);
+    let (mut buf, mut back) = (buffer(&mut chance), buffer(&mut chance));
     let mut chances = chance.fork();
     let patience = |chance: &mut Chance| Duration::from_micros(chance.below(3) * 100);
     let sends = async {
-        let mut left = bytes;
-        while left > 0 {
-            let part = buf.len().min(left);
-            copy.fill(&mut buf[..part]);
-            let mut rest = &buf[..part];
+        send_all(bytes, text.clone(), &mut buf, async |mut rest| {
             while !rest.is_empty() {
                 operation();
-                let length = Duration::from_micros(chances.below(3) * 100);
-                if let Ok(written) = timeout(length, ours.write(rest)).await {
+                if let Ok(written) = timeout(patience(&mut chances), ours.write(rest)).await {
                     rest = &rest[written.unwrap()..];
                 }
             }
-            left -= part;
-        }
+        })
+        .await;
         ours.shutdown(Shutdown::Write).unwrap();
     };
-    let receives = async {
-        let mut left = bytes;
-        while left > 0 {
+    let receives = receive_all(bytes, text.clone(), &mut back, async |back| {
+        loop {
             operation();
-            if let Ok(read) = timeout(patience(&mut chance), ours.read(&mut back)).await {
-                let n = read.unwrap();
-                text.check(&back[..n]);
-                left -= n;
+            if let Ok(read) = timeout(patience(&mut chance), ours.read(back)).await {
+                return read.unwrap();
             }
         }
-    };
+    });
     zip(sends, receives).await;
     server.await.unwrap();
 }
@@ -276,14 +279,10 @@ async fn impatient(bytes: usize, mut chance: Chance) {
 async fn ready(bytes: usize, mut chance: Chance) {
     let (ours, theirs) = tcp_pair().await;
     let server = spawn(echo(theirs, buffer(&mut chance)));
-    let mut text = Text::new(&mut chance);
-    let (mut copy, mut buf, mut back) = (text.clone(), buffer(&mut chance), buffer(&mut chance));
+    let text = Text::new(&mut chance);
+    let (mut buf, mut back) = (buffer(&mut chance), buffer(&mut chance));
     let sends = async {
-        let mut left = bytes;
-        while left > 0 {
-            let part = buf.len().min(left);
-            copy.fill(&mut buf[..part]);
-            let mut rest = &buf[..part];
+        send_all(bytes, text.clone(), &mut buf, async |mut rest| {
             while !rest.is_empty() {
                 operation();
                 ours.writable().await.unwrap();
@@ -292,39 +291,34 @@ async fn ready(bytes: usize, mut chance: Chance) {
                     Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
                 }
             }
-            left -= part;
-        }
+        })
+        .await;
         ours.shutdown(Shutdown::Write).unwrap();
     };
-    let receives = async {
-        let mut left = bytes;
-        while left > 0 {
+    let receives = receive_all(bytes, text.clone(), &mut back, async |back| {
+        loop {
             operation();
             let read = match chance.below(3) {
                 0 => {
                     ours.readable().await.unwrap();
-                    ours.try_read(&mut back)
+                    ours.try_read(back)
                 }
                 1 => {
-                    let n = ours.peek(&mut back).await.unwrap();
+                    let n = ours.peek(back).await.unwrap();
                     ours.read_exact(&mut back[..n]).await.map(|()| n)
                 }
                 _ => {
-                    let read = |mut socket: &std::net::TcpStream| {
-                        std::io::Read::read(&mut socket, &mut back)
-                    };
+                    let read =
+                        |mut socket: &std::net::TcpStream| std::io::Read::read(&mut socket, back);
                     ours.async_io(Interest::READABLE, read).await
                 }
             };
             match read {
-                Ok(n) => {
-                    text.check(&back[..n]);
-                    left -= n;
-                }
+                Ok(n) => return n,
                 Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
             }
         }
-    };
+    });
     zip(sends, receives).await;
     server.await.unwrap();
 }
@@ -429,30 +423,21 @@ async fn unix(bytes: usize, mut chance: Chance) {
             operation();
         }
     });
-    let mut text = Text::new(&mut chance);
-    let (mut copy, mut buf, mut back) = (text.clone(), buffer(&mut chance), buffer(&mut chance));
+    let text = Text::new(&mut chance);
+    let (mut buf, mut back) = (buffer(&mut chance), buffer(&mut chance));
     let sends = async {
-        let mut left = bytes;
-        while left > 0 {
-            let part = buf.len().min(left);
-            copy.fill(&mut buf[..part]);
-            ours.write_all(&buf[..part]).await.unwrap();
+        send_all(bytes, text.clone(), &mut buf, async |part| {
+            ours.write_all(part).await.unwrap();
             operation();
-            left -= part;
-        }
+        })
+        .await;
         ours.shutdown(Shutdown::Write).unwrap();
     };
-    let receives = async {
-        let mut left = bytes;
-        while left > 0 {
-            let n = ours.read(&mut back).await.unwrap();
-            operation();
-            assert_ne!(n, 0, "the end came too early");
-            text.check(&back[..n]);
-            left -= n;
-        }
-        assert_eq!(ours.read(&mut back).await.unwrap(), 0);
-    };
+    let receives = receive_all(bytes, text.clone(), &mut back, async |back| {
+        let n = ours.read(back).await.unwrap();
+        operation();
+        n
+    });
     zip(sends, receives).await;
     server.await.unwrap();
 }
@@ -462,26 +447,21 @@ async fn pipe(bytes: usize, mut chance: Chance) {
     let (reader, writer) = std::io::pipe().unwrap();
     let mut reader = AsyncFd::with_interest(reader, Interest::READABLE).unwrap();
     let mut writer = AsyncFd::new(writer).unwrap();
-    let mut text = Text::new(&mut chance);
-    let (mut copy, mut buf, mut back) = (text.clone(), buffer(&mut chance), buffer(&mut chance));
+    let text = Text::new(&mut chance);
+    let (copy, mut buf, mut back) = (text.clone(), buffer(&mut chance), buffer(&mut chance));
     let sender = spawn(async move {
-        let mut left = bytes;
-        while left > 0 {
-            let part = buf.len().min(left);
-            copy.fill(&mut buf[..part]);
-            writer.write_all(&buf[..part]).await.unwrap();
+        send_all(bytes, copy, &mut buf, async |part| {
+            writer.write_all(part).await.unwrap();
             operation();
-            left -= part;
-        }
+        })
+        .await;
     });
-    loop {
-        let n = reader.read(&mut back).await.unwrap();
+    receive_all(bytes, text, &mut back, async |back| {
+        let n = reader.read(back).await.unwrap();
         operation();
-        if n == 0 {
-            break;
-        }
-        text.check(&back[..n]);
-    }
+        n
+    })
+    .await;
     sender.await.unwrap();
 }
 
