@@ -1,4 +1,5 @@
 """`hello`, the server of the documentation: keep-alive, many at once, a client that is cut off, and one that is slow."""
+# programs: hello
 # needs: curl
 
 import pathlib

@@ -1,13 +1,17 @@
 """A program of interop, started with a port of its own, and ended with the test."""
 
+import signal
 import subprocess
 import sys
+import tempfile
 
 
 class Program:
-    def __init__(self, folder, name, *arguments):
+    def __init__(self, folder, name, *arguments, env=None):
+        # A file, since nobody reads along: who writes into a full pipe stands still.
+        self.errors = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
-            [f"{folder}/{name}", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [f"{folder}/{name}", *arguments], stdout=subprocess.PIPE, stderr=self.errors, text=True, env=env
         )
         line = self.process.stdout.readline()
         if not line.startswith("listening on "):
@@ -18,7 +22,14 @@ class Program:
     def ended(self):
         """Ends it, and returns what it has said on its standard error."""
         self.process.kill()
-        return self.process.communicate()[1]
+        self.process.wait()
+        self.errors.seek(0)
+        return self.errors.read()
+
+    def asked_to_end(self, within_s=30, by=signal.SIGTERM):
+        """Asks it to end, and returns its exit code."""
+        self.process.send_signal(by)
+        return self.process.wait(within_s)
 
     def __enter__(self):
         return self
