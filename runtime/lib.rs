@@ -18,7 +18,7 @@
 //! }).unwrap();
 //! ```
 //!
-//! Start with [`block_on`] and [`spawn`]; then [`net`], [`time`], [`task`]. [`io::AsyncFd`] is for every other
+//! Start with [`block_on`] and [`spawn`], or with [what you know](coming_from) from another runtime; then [`net`], [`time`], [`task`]. [`io::AsyncFd`] is for every other
 //! descriptor, [`process::wait`] for children, [`Workers`] for all cores. [`Runtime`] is for who keeps one, looks into it,
 //! reaches it from other threads, or runs it inside another loop. How it works inside is told by `README.md` and
 //! `ARCHITECTURE.md`, and by the files themselves, which are meant to be read.
@@ -126,6 +126,10 @@ pub use net::{AsyncTcpListener, AsyncTcpStream};
 pub use runtime::{Builder, Remote, Runtime, Workers, block_on, spawn};
 #[doc(inline)]
 pub use task::{JoinError, JoinHandle, JoinSet};
+
+#[cfg(all(doc, not(doctest)))] // A page, and no module. Its programs are compiled by `interop/coming`.
+#[doc = include_str!("../docs/coming-from.md")]
+pub mod coming_from {}
 
 /// The code of the README is compiled with the other examples.
 #[cfg(doctest)]

@@ -398,6 +398,28 @@ fn the_module_for_hyper_shows_a_server_as_it_is() {
     assert_eq!(block, program("interop/src/bin/hello.rs"));
 }
 
+/// Both sides of each pair are compiled and run where they stand, by `interop/coming`.
+#[test]
+fn the_page_for_newcomers_shows_the_programs_as_they_are() {
+    let page = fs::read_to_string(root().join("docs/coming-from.md")).unwrap();
+    let mut shown = BTreeSet::new();
+    let mut blocks = page.split("```");
+    while let (Some(before), Some(block)) = (blocks.next(), blocks.next()) {
+        let name = before.trim_end().rsplit("<!-- ").next().and_then(|it| it.strip_suffix(" -->"));
+        let name = name.unwrap_or_else(|| panic!("of which file is this? {block}"));
+        let file = fs::read_to_string(root().join("interop/coming").join(name)).unwrap();
+        assert_eq!(block.strip_prefix("rust\n"), Some(&*file), "{name}");
+        assert!(shown.insert(name.to_owned()), "{name} is shown twice");
+    }
+    // The rest are what the table of differences says.
+    for source in sources("interop/coming/programs") {
+        let name = source.name().replace("interop/coming/", "");
+        let topic = name.split('/').nth(1).unwrap();
+        let is_named = page.contains(&format!("(`{topic}`)"));
+        assert!(shown.contains(&name) != is_named, "{name} is neither shown nor named, or both");
+    }
+}
+
 #[test]
 fn the_readme_names_the_files_there_are() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();

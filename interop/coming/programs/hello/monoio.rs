@@ -1,0 +1,4 @@
+#[monoio::main]
+async fn main() {
+    println!("hello");
+}

@@ -1,0 +1,5 @@
+fn main() {
+    waken::block_on(async {
+        println!("hello");
+    });
+}

@@ -1,0 +1,7 @@
+fn main() {
+    monoio::start::<monoio::LegacyDriver, _>(async {
+        monoio::start::<monoio::LegacyDriver, _>(async {
+            println!("inside")
+        });
+    });
+}
