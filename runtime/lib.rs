@@ -52,6 +52,9 @@
 //! Three features, each with a dependency: `signal` for signals (on `signal-hook-registry`), `blocking` for a pool of
 //! threads (the crate `blocking`), `hyper` for HTTP (the traits of hyper 1).
 
+// docs.rs says of each item which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("waken is for 64-bit Linux: it is built on epoll, and packs a waker into 64 bits");
 
