@@ -36,6 +36,8 @@ use std::task::{Context, Poll};
 ///     std::io::Result::Ok(())
 /// }).unwrap();
 /// ```
+#[doc(alias = "Async")]
+#[doc(alias = "PollEvented")]
 pub struct AsyncFd<T: AsFd> {
     inner: Registered<T>,
     interest: Interest,
@@ -85,6 +87,7 @@ impl<T: AsFd> AsyncFd<T> {
     }
 
     /// Takes it out of the runtime. It stays non-blocking.
+    #[must_use = "dropping it closes the descriptor"]
     pub fn into_inner(self) -> T {
         self.inner.into_inner()
     }

@@ -116,6 +116,7 @@ pub mod io {
 /// version 1.7 of the crate they stay, for the next call. While it has none and the system lets it make none (`EAGAIN`), `unblock`
 /// asks again and again on the thread that calls it, and the runtime stands still.
 #[cfg(feature = "blocking")]
+#[doc(alias = "spawn_blocking")]
 pub mod blocking {
     pub use ::blocking::unblock;
 }
@@ -132,6 +133,11 @@ pub use task::{JoinError, JoinHandle, JoinSet};
 
 #[cfg(all(doc, not(doctest)))] // A page, and no module. Its programs are compiled by `interop/coming`.
 #[doc = include_str!("../docs/coming-from.md")]
+#[doc(alias = "select")]
+#[doc(alias = "race")]
+#[doc(alias = "mpsc")]
+#[doc(alias = "Mutex")]
+#[doc(alias = "AsyncReadExt")]
 pub mod coming_from {}
 
 /// The code of the README is compiled with the other examples.

@@ -27,6 +27,7 @@ use std::process::{Child, ExitStatus};
 ///     std::io::Result::Ok(())
 /// }).unwrap();
 /// ```
+#[doc(alias = "Command")]
 #[track_caller]
 #[doc(alias = "waitid")]
 pub fn wait(child: &mut Child) -> impl Future<Output = io::Result<ExitStatus>> {

@@ -55,6 +55,8 @@ use std::task::{Context, Poll};
 /// assert_eq!(answer.unwrap(), 42);
 /// # Ok::<(), std::io::Error>(())
 /// ```
+#[doc(alias = "LocalSet")]
+#[doc(alias = "LocalExecutor")]
 pub struct Runtime {
     parts: Rc<Parts>,
 }
@@ -328,6 +330,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 ///
 /// # Panics
 /// Outside of a runtime.
+#[doc(alias = "spawn_local")]
 #[track_caller]
 pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where

@@ -27,6 +27,7 @@ use std::task::{Context, Poll, ready};
 ///     std::io::Result::Ok(())
 /// }).unwrap();
 /// ```
+#[must_use = "streams do nothing unless they are polled"]
 pub struct Signals {
     caught: AsyncFd<Pending>,
     handlers: Vec<(i32, Handler)>,

@@ -1,9 +1,9 @@
 //! What several types of socket have alike: the way from std's type and back, the descriptor, a `Debug`; and what all
 //! that carry messages have.
 
-/// `Async` is a socket of ours that has std's in an `Inner`, its field `inner`. `shows` are methods of std's.
+/// `Async` is a socket of ours that has std's in an `Inner`, its field `inner`.
 macro_rules! socket {
-    ($Async:ident { $Inner:ident<$std:ty> }, $what:literal, shows $($field:ident: $method:ident),*) => {
+    ($Async:ident { $Inner:ident<$std:ty> }, $what:literal) => {
         impl TryFrom<$std> for $Async {
             type Error = std::io::Error;
 
@@ -42,13 +42,10 @@ macro_rules! socket {
         }
 
         impl std::fmt::Debug for $Async {
+            /// As std's, which has the same name but for the beginning.
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                let socket = self.inner.get_ref();
-                let mut f = f.debug_struct(stringify!($Async));
-                $(if let Ok(value) = socket.$method() {
-                    f.field(stringify!($field), &value);
-                })*
-                f.field("fd", &std::os::fd::AsRawFd::as_raw_fd(socket)).finish()
+                f.write_str("Async")?;
+                std::fmt::Debug::fmt(self.inner.get_ref(), f)
             }
         }
     };
@@ -127,6 +124,7 @@ macro_rules! datagram {
             }
 
             /// Takes the socket out of the runtime. It stays non-blocking.
+            #[must_use = "dropping it closes the socket"]
             pub fn into_std(self) -> $std {
                 self.inner.into_inner()
             }

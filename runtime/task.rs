@@ -52,6 +52,7 @@ pub(crate) type Name = Box<Cow<'static, str>>;
 ///     assert!(task.await.unwrap_err().is_panic());
 /// });
 /// ```
+#[doc(alias = "Task")]
 pub struct JoinHandle<T> {
     key: TaskKey,
     joined: bool,
@@ -83,6 +84,7 @@ impl<T> JoinHandle<T> {
     ///     assert!(task.await.unwrap_err().is_cancelled());
     /// });
     /// ```
+    #[doc(alias = "cancel")]
     pub fn abort(&self) {
         abort(self.key);
     }
@@ -93,6 +95,22 @@ impl<T> JoinHandle<T> {
     }
 
     /// The same handle, but dropping it aborts the task.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use waken::time::{interval, sleep};
+    /// waken::block_on(async {
+    ///     let heartbeat = waken::spawn(async {
+    ///         let mut ticks = interval(Duration::from_secs(1));
+    ///         loop {
+    ///             ticks.tick().await;
+    ///             println!("alive");
+    ///         }
+    ///     });
+    ///     let _heartbeat: waken::task::AbortOnDrop<()> = heartbeat.abort_on_drop();
+    ///     sleep(Duration::from_millis(5)).await;             // and the heartbeat ends with this block
+    /// });
+    /// ```
     pub fn abort_on_drop(self) -> AbortOnDrop<T> {
         AbortOnDrop::new(self)
     }
@@ -101,6 +119,15 @@ impl<T> JoinHandle<T> {
     ///
     /// # Panics
     /// On another thread than the runtime's, while that lives.
+    ///
+    /// ```
+    /// waken::block_on(async {
+    ///     let task = waken::spawn(async {});
+    ///     assert!(!task.is_finished());                      // it was not polled yet
+    ///     waken::task::yield_now().await;
+    ///     assert!(task.is_finished());
+    /// });
+    /// ```
     #[track_caller]
     pub fn is_finished(&self) -> bool {
         has_ended(self.key)
@@ -264,6 +291,7 @@ impl Future for YieldNow {
 /// }
 /// # });
 /// ```
+#[doc(alias = "coop")]
 pub async fn consume_budget() {
     current::operation().await;
 }
@@ -277,6 +305,7 @@ pub async fn consume_budget() {
 /// });
 /// ```
 #[derive(Debug, Default)]
+#[must_use = "a builder does nothing until it spawns"]
 pub struct Builder {
     name: Option<Name>,
 }

@@ -44,6 +44,8 @@ pub fn now() -> Instant {
 ///     assert!(start.elapsed() >= Duration::from_millis(5));
 /// });
 /// ```
+#[doc(alias = "Timer")]
+#[doc(alias = "delay_for")]
 #[track_caller]
 pub fn sleep(duration: Duration) -> Sleep {
     Sleep::new(Instant::now().checked_add(duration))
@@ -229,6 +231,18 @@ pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoF
 }
 
 /// Gives `future` until `deadline`. Cancel safe if `future` is. See [`timeout`].
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use waken::time::{Elapsed, sleep, timeout_at};
+/// waken::block_on(async {
+///     // One deadline for several steps.
+///     let deadline = Instant::now() + Duration::from_millis(100);
+///     timeout_at(deadline, sleep(Duration::from_millis(1))).await?;
+///     assert!(timeout_at(deadline, sleep(Duration::from_secs(60))).await.is_err());
+///     Ok::<(), Elapsed>(())
+/// }).unwrap();
+/// ```
 #[track_caller]
 pub fn timeout_at<F: IntoFuture>(deadline: Instant, future: F) -> Timeout<F::IntoFuture> {
     Timeout { future: future.into_future(), sleep: sleep_until(deadline), yielded: false }
@@ -248,6 +262,7 @@ pin_project! {
 
 impl<F> Timeout<F> {
     /// The future, and no time limit any more.
+    #[must_use = "dropping it gives the future up"]
     pub fn into_inner(self) -> F {
         self.future
     }

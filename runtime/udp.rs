@@ -27,6 +27,7 @@ use std::panic::Location;
 ///     std::io::Result::Ok(())
 /// }).unwrap();
 /// ```
+#[doc(alias = "UdpSocket")]
 pub struct AsyncUdpSocket {
     inner: Registered<net::UdpSocket>,
 }
@@ -46,6 +47,23 @@ impl AsyncUdpSocket {
     ///
     /// # Errors
     /// The last address's error, see connect(2).
+    ///
+    /// ```
+    /// # use waken::net::AsyncUdpSocket;
+    /// # waken::block_on(async {
+    /// # let server = AsyncUdpSocket::bind("127.0.0.1:0").await?;
+    /// let client = AsyncUdpSocket::bind("127.0.0.1:0").await?;
+    /// client.connect(server.local_addr()?).await?;
+    /// client.send(b"a question").await?;
+    /// # let mut buf = [0; 16];
+    /// # let (_, from) = server.recv_from(&mut buf).await?;
+    /// # server.send_to(b"an answer", from).await?;
+    /// let mut buf = [0; 16];
+    /// let n = client.recv(&mut buf).await?;                  // from nobody else
+    /// assert_eq!(&buf[..n], b"an answer");
+    /// # std::io::Result::Ok(())
+    /// # }).unwrap();
+    /// ```
     pub async fn connect<A: ToSocketAddrs>(&self, addr: A) -> io::Result<()> {
         let addresses = addr.addresses().resolve().await?;
         self.inner.get_ref().connect(&*addresses)
@@ -118,5 +136,5 @@ impl AsyncUdpSocket {
     }
 }
 
-socket!(AsyncUdpSocket { Registered<net::UdpSocket> }, "a UDP socket", shows addr: local_addr, peer: peer_addr);
+socket!(AsyncUdpSocket { Registered<net::UdpSocket> }, "a UDP socket");
 datagram!(AsyncUdpSocket over net::UdpSocket, at SocketAddr);

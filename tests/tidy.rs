@@ -84,7 +84,7 @@ const LONGEST_FILE: usize = 400;
 /// Lines of `runtime/` that are neither blank nor comment. The plan was 3,000; the same reason. The core alone has
 /// 4,600; each kind of socket adds its public face, of which every method says what it is; the adaptive park is 130,
 /// what hyper asks for 220, what trials have found 80; and a file that is tested from inside has three lines that say where.
-const CODE_LINES: usize = 6640;
+const CODE_LINES: usize = 6600;
 
 struct Source {
     path: PathBuf,
@@ -99,10 +99,13 @@ impl Source {
         first.trim_end_matches(".rs").to_owned()
     }
 
-    /// The lines that are code, numbered.
+    /// The lines that are code, numbered. A name to search for is documentation.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         let lines = self.text.lines().enumerate().map(|(n, line)| (n + 1, line));
-        lines.filter(|(_, line)| !line.trim().is_empty() && !line.trim().starts_with("//"))
+        lines.filter(|(_, line)| {
+            let line = line.trim();
+            !line.is_empty() && !line.starts_with("//") && !line.starts_with("#[doc(alias")
+        })
     }
 
     fn name(&self) -> String {

@@ -20,6 +20,7 @@ use std::time::Duration;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone)]
+#[must_use = "a builder does nothing until it builds"]
 pub struct Builder {
     settings: Settings,
 }
@@ -87,6 +88,18 @@ impl Builder {
     }
 
     /// What becomes of a panic in a task: [`PanicPolicy::Isolate`] by default.
+    ///
+    /// ```
+    /// use waken::runtime::{Builder, PanicPolicy};
+    /// // A test had better fail when a task panics that nobody joins.
+    /// let runtime = Builder::new().panics(PanicPolicy::PropagateUnobserved).build()?;
+    /// let test = std::panic::AssertUnwindSafe(|| runtime.block_on(async {
+    ///     waken::spawn(async { panic!("oh") });
+    ///     waken::task::yield_now().await;
+    /// }));
+    /// assert!(std::panic::catch_unwind(test).is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn panics(mut self, policy: PanicPolicy) -> Builder {
         self.settings.propagates = policy == PanicPolicy::PropagateUnobserved;
         self

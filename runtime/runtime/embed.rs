@@ -43,6 +43,8 @@ impl Runtime {
     /// while runtime.turn(None)? != Next::Idle {}
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    #[doc(alias = "epoll_wait")]
+    #[doc(alias = "poll_once")]
     #[track_caller]
     pub fn turn(&self, max_wait: Option<Duration>) -> io::Result<Next> {
         let _current = self.enter();

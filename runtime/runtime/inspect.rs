@@ -63,6 +63,14 @@ pub struct Metrics {
 /// Its looks at itself.
 impl Runtime {
     /// What this runtime has done so far, and what it holds.
+    ///
+    /// ```
+    /// let runtime = waken::Runtime::new()?;
+    /// runtime.block_on(async { waken::spawn(async {}).await.unwrap() });
+    /// let metrics = runtime.metrics();
+    /// assert_eq!((metrics.tasks_spawned, metrics.tasks_alive), (1, 0));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn metrics(&self) -> Metrics {
         let _current = self.parts.enter();
         self.parts.metrics()
@@ -77,6 +85,8 @@ impl Runtime {
     /// assert!(runtime.tasks()[0].to_string().starts_with("task 1 "));
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    #[doc(alias = "dump")]
+    #[doc(alias = "console")]
     pub fn tasks(&self) -> Vec<TaskInfo> {
         let _current = self.parts.enter();
         self.parts.tasks()

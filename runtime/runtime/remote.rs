@@ -29,6 +29,7 @@ use std::thread;
 /// assert_eq!(runtime.block_on(task).unwrap(), 42);
 /// # Ok::<(), std::io::Error>(())
 /// ```
+#[doc(alias = "Handle")]
 #[derive(Clone)]
 pub struct Remote {
     mailbox: Arc<Mailbox>,

@@ -25,6 +25,8 @@ use std::thread;
 /// assert!(ports.into_iter().all(|port| port.is_ok()));
 /// # Ok::<(), std::io::Error>(())
 /// ```
+#[doc(alias = "new_multi_thread")]
+#[doc(alias = "thread_per_core")]
 #[derive(Clone, Debug)]
 #[must_use = "workers do nothing until they `run`"]
 pub struct Workers {

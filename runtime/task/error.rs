@@ -54,6 +54,12 @@ impl JoinError {
     ///
     /// # Panics
     /// When the task has not panicked.
+    ///
+    /// ```
+    /// let error = waken::block_on(async { waken::spawn(async { panic!("oh") }).await.unwrap_err() });
+    /// let passed_on = std::panic::catch_unwind(|| std::panic::resume_unwind(error.into_panic()));
+    /// assert_eq!(*passed_on.unwrap_err().downcast::<&str>().unwrap(), "oh");
+    /// ```
     #[track_caller]
     pub fn into_panic(self) -> Box<dyn Any + Send + 'static> {
         match self.try_into_panic() {

@@ -33,6 +33,8 @@ use std::task::{Context, Poll, Waker, ready};
 ///     assert_eq!(sum, 6);
 /// });
 /// ```
+#[doc(alias = "TaskTracker")]
+#[doc(alias = "FuturesUnordered")]
 pub struct JoinSet<T> {
     /// By the order in which they were spawned.
     members: BTreeMap<u64, JoinHandle<T>>,
@@ -75,6 +77,25 @@ impl<T: 'static> JoinSet<T> {
     ///
     /// # Panics
     /// Under another runtime than that of the members, while that lives. So do the other methods that join.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use waken::{JoinSet, time::sleep_until};
+    /// waken::block_on(async {
+    ///     let (mut set, start) = (JoinSet::new(), Instant::now());
+    ///     for ms in [20, 1, 10] {
+    ///         set.spawn(async move {
+    ///             sleep_until(start + Duration::from_millis(ms)).await;
+    ///             ms
+    ///         });
+    ///     }
+    ///     let mut ended = Vec::new();
+    ///     while let Some(result) = set.join_next().await {
+    ///         ended.push(result.unwrap());
+    ///     }
+    ///     assert_eq!(ended, [1, 10, 20]);
+    /// });
+    /// ```
     pub async fn join_next(&mut self) -> Option<Result<T, JoinError>> {
         poll_fn(|cx| self.poll_join_next(cx)).await
     }
@@ -133,12 +154,28 @@ impl<T: 'static> JoinSet<T> {
 
     /// Aborts every member and waits until they have ended. A panic of one is dropped. Cancel safe: given up,
     /// the members are aborted all the same.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use waken::{JoinSet, time::timeout};
+    /// waken::block_on(async {
+    ///     let mut clients = JoinSet::new();
+    ///     clients.spawn(std::future::pending::<()>());
+    ///     // First let them end; then make them.
+    ///     let all = async { while clients.join_next().await.is_some() {} };
+    ///     if timeout(Duration::from_millis(5), all).await.is_err() {
+    ///         clients.shutdown().await;
+    ///     }
+    ///     assert!(clients.is_empty());
+    /// });
+    /// ```
     pub async fn shutdown(&mut self) {
         self.abort_all();
         while self.join_next().await.is_some() {}
     }
 
     /// Lets every member run on alone, and empties the group.
+    #[doc(alias = "detach")]
     pub fn detach_all(&mut self) {
         self.members.clear();
         lock(&self.ended).members.clear();

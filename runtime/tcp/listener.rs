@@ -34,6 +34,7 @@ const BACKLOG: u32 = 4096;
 ///     std::io::Result::Ok(())
 /// }).unwrap();
 /// ```
+#[doc(alias = "TcpListener")]
 pub struct AsyncTcpListener {
     inner: Acceptor<net::TcpListener>,
 }
@@ -56,6 +57,17 @@ impl AsyncTcpListener {
     ///
     /// # Errors
     /// The last address's error, see bind(2); outside of a runtime.
+    ///
+    /// ```
+    /// use waken::AsyncTcpListener;
+    /// waken::block_on(async {
+    ///     let listener = AsyncTcpListener::bind("127.0.0.1:0").await?;   // any free port
+    ///     println!("listening on {}", listener.local_addr()?);
+    ///     let taken = AsyncTcpListener::bind(listener.local_addr()?).await;
+    ///     assert_eq!(taken.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    ///     std::io::Result::Ok(())
+    /// }).unwrap();
+    /// ```
     #[doc(alias = "listen")]
     pub async fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<AsyncTcpListener> {
         let mut result =
@@ -80,6 +92,27 @@ impl AsyncTcpListener {
     /// first, 10 ms and each time twice as long up to 1 s, or until a client is accepted elsewhere. So a loop may log it and
     /// go on. `ENOSPC`: the client could not be registered and is closed (`max_user_watches`, epoll(7)). Other errors
     /// mean that the listener itself is broken.
+    ///
+    /// ```
+    /// use waken::{AsyncTcpListener, AsyncTcpStream, spawn};
+    /// async fn serve(listener: AsyncTcpListener) {
+    ///     loop {
+    ///         match listener.accept().await {
+    ///             Ok((stream, _peer)) => drop(spawn(greet(stream))),
+    ///             Err(error) => eprintln!("accept: {error}"), // and the next accept waits
+    ///         }
+    ///     }
+    /// }
+    /// async fn greet(stream: AsyncTcpStream) -> std::io::Result<()> {
+    ///     stream.write_all(b"hello").await
+    /// }
+    /// # waken::block_on(async {
+    /// # let listener = AsyncTcpListener::bind("127.0.0.1:0").await?;
+    /// # let address = listener.local_addr()?;
+    /// # spawn(serve(listener));
+    /// # AsyncTcpStream::connect(address).await?.read_exact(&mut [0; 5]).await
+    /// # }).unwrap();
+    /// ```
     #[doc(alias = "accept4")]
     #[track_caller]
     pub fn accept(&self) -> impl Future<Output = io::Result<(AsyncTcpStream, SocketAddr)>> {
@@ -149,6 +182,7 @@ impl AsyncTcpListener {
     }
 
     /// Takes the socket out of the runtime. It stays non-blocking, and clients stay queued.
+    #[must_use = "dropping it closes the socket"]
     pub fn into_std(self) -> net::TcpListener {
         self.inner.into_inner()
     }
@@ -186,4 +220,4 @@ impl fmt::Debug for Incoming<'_> {
     }
 }
 
-socket!(AsyncTcpListener { Acceptor<net::TcpListener> }, "a listening TCP socket: one that systemd hands over, for example", shows addr: local_addr);
+socket!(AsyncTcpListener { Acceptor<net::TcpListener> }, "a listening TCP socket: one that systemd hands over, for example");

@@ -17,6 +17,23 @@ impl AsyncTcpStream {
     ///
     /// # Errors
     /// `NotConnected` when the peer has reset the connection.
+    ///
+    /// ```
+    /// # use waken::{AsyncTcpListener, AsyncTcpStream};
+    /// # waken::block_on(async {
+    /// # let listener = AsyncTcpListener::bind("127.0.0.1:0").await?;
+    /// # let client = AsyncTcpStream::connect(listener.local_addr()?).await?;
+    /// # let stream = listener.accept().await?.0;
+    /// use std::net::Shutdown;
+    /// client.write_all(b"a question").await?;
+    /// client.shutdown(Shutdown::Write)?;                     // that is all
+    /// let mut buf = [0; 1024];
+    /// while stream.read(&mut buf).await? > 0 {}
+    /// stream.write_all(b"an answer").await?;                 // the other direction is open
+    /// assert_eq!(client.read(&mut buf).await?, 9);
+    /// # std::io::Result::Ok(())
+    /// # }).unwrap();
+    /// ```
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.std().shutdown(how)
     }
@@ -86,14 +103,48 @@ impl AsyncTcpStream {
 
     /// Two halves that own the stream together, for two tasks. Borrowing is cheaper: two `&AsyncTcpStream` can do all
     /// that two halves can. Dropping the write half shuts down writing.
+    ///
+    /// ```
+    /// # use waken::{AsyncTcpListener, AsyncTcpStream};
+    /// # waken::block_on(async {
+    /// # let listener = AsyncTcpListener::bind("127.0.0.1:0").await?;
+    /// # let client = AsyncTcpStream::connect(listener.local_addr()?).await?;
+    /// # let stream = listener.accept().await?.0;
+    /// let (reader, writer) = stream.into_split();
+    /// let writing = waken::spawn(async move { writer.as_ref().write_all(b"hello").await });
+    /// client.write_all(b"x").await?;
+    /// assert_eq!(reader.as_ref().read(&mut [0; 8]).await?, 1);
+    /// writing.await??;
+    /// # std::io::Result::Ok(())
+    /// # }).unwrap();
+    /// ```
+    #[doc(alias = "split")]
+    #[must_use = "dropping the halves closes the connection"]
     pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
         split(self)
     }
 
     /// Takes the socket out of the runtime, for another thread or another library. It stays non-blocking.
+    ///
+    /// ```
+    /// # use waken::{AsyncTcpListener, AsyncTcpStream};
+    /// # waken::block_on(async {
+    /// # let listener = AsyncTcpListener::bind("127.0.0.1:0").await?;
+    /// # let client = AsyncTcpStream::connect(listener.local_addr()?).await?;
+    /// # let stream = listener.accept().await?.0;
+    /// let stream = stream.into_std();
+    /// let elsewhere = std::thread::spawn(move || {
+    ///     waken::block_on(async { AsyncTcpStream::try_from(stream)?.write_all(b"x").await })
+    /// });
+    /// client.read_exact(&mut [0; 1]).await?;
+    /// elsewhere.join().unwrap()?;
+    /// # std::io::Result::Ok(())
+    /// # }).unwrap();
+    /// ```
+    #[must_use = "dropping it closes the socket"]
     pub fn into_std(self) -> net::TcpStream {
         self.inner.into_inner()
     }
 }
 
-socket!(AsyncTcpStream { Registered<net::TcpStream> }, "a connected TCP socket", shows addr: local_addr, peer: peer_addr);
+socket!(AsyncTcpStream { Registered<net::TcpStream> }, "a connected TCP socket");

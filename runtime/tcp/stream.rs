@@ -40,6 +40,7 @@ use std::panic::Location;
 ///     std::io::Result::Ok(())
 /// }).unwrap();
 /// ```
+#[doc(alias = "TcpStream")]
 pub struct AsyncTcpStream {
     pub(crate) inner: Registered<net::TcpStream>,
 }
@@ -59,6 +60,20 @@ impl AsyncTcpStream {
     ///
     /// # Errors
     /// The last address's error, see connect(2); outside of a runtime.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use waken::{AsyncTcpStream, time::timeout};
+    /// # waken::block_on(async {
+    /// # let listener = waken::AsyncTcpListener::bind("127.0.0.1:0").await?;
+    /// # let address = listener.local_addr()?;
+    /// // The kernel gives up after two minutes. Whoever cannot wait as long says so.
+    /// let stream = timeout(Duration::from_secs(5), AsyncTcpStream::connect(address)).await??;
+    /// assert_eq!(stream.peer_addr()?, address);
+    /// # std::io::Result::Ok(())
+    /// # }).unwrap();
+    /// ```
+    #[doc(alias = "connect_timeout")]
     #[track_caller]
     pub fn connect<A: ToSocketAddrs>(addr: A) -> impl Future<Output = io::Result<AsyncTcpStream>> {
         let (addresses, at) = (addr.addresses(), Location::caller());
@@ -86,6 +101,22 @@ impl AsyncTcpStream {
     ///
     /// # Errors
     /// See recv(2): `ConnectionReset` is the usual one.
+    ///
+    /// ```
+    /// # use waken::{AsyncTcpListener, AsyncTcpStream};
+    /// # waken::block_on(async {
+    /// # let listener = AsyncTcpListener::bind("127.0.0.1:0").await?;
+    /// # let client = AsyncTcpStream::connect(listener.local_addr()?).await?;
+    /// # let stream = listener.accept().await?.0;
+    /// client.write_all(b"hello").await?;
+    /// let mut buf = [0; 1024];
+    /// let n = stream.read(&mut buf).await?;
+    /// assert_eq!(&buf[..n], b"hello");
+    /// drop(client);
+    /// assert_eq!(stream.read(&mut buf).await?, 0, "the end");
+    /// # std::io::Result::Ok(())
+    /// # }).unwrap();
+    /// ```
     #[doc(alias = "recv")]
     #[inline]
     #[track_caller]
@@ -99,6 +130,22 @@ impl AsyncTcpStream {
     ///
     /// # Errors
     /// `UnexpectedEof` when the stream ends first; see recv(2).
+    ///
+    /// ```
+    /// # use waken::{AsyncTcpListener, AsyncTcpStream};
+    /// # waken::block_on(async {
+    /// # let listener = AsyncTcpListener::bind("127.0.0.1:0").await?;
+    /// # let client = AsyncTcpStream::connect(listener.local_addr()?).await?;
+    /// # let stream = listener.accept().await?.0;
+    /// client.write_all(&[0, 2, 104, 105]).await?;
+    /// let mut length = [0; 2];
+    /// stream.read_exact(&mut length).await?;
+    /// let mut message = vec![0; u16::from_be_bytes(length).into()];
+    /// stream.read_exact(&mut message).await?;
+    /// assert_eq!(message, b"hi");
+    /// # std::io::Result::Ok(())
+    /// # }).unwrap();
+    /// ```
     #[inline]
     #[track_caller]
     pub fn read_exact(&self, buf: &mut [u8]) -> impl Future<Output = io::Result<()>> {
@@ -137,6 +184,21 @@ impl AsyncTcpStream {
     ///
     /// # Errors
     /// As [`write`](AsyncTcpStream::write).
+    ///
+    /// ```
+    /// # use waken::{AsyncTcpListener, AsyncTcpStream};
+    /// # waken::block_on(async {
+    /// # let listener = AsyncTcpListener::bind("127.0.0.1:0").await?;
+    /// # let client = AsyncTcpStream::connect(listener.local_addr()?).await?;
+    /// # let stream = listener.accept().await?.0;
+    /// let answer = vec![7; 100_000];                         // more than the kernel takes at once
+    /// let writing = waken::spawn(async move { client.write_all(&answer).await });
+    /// let mut received = vec![0; 100_000];
+    /// stream.read_exact(&mut received).await?;
+    /// writing.await??;
+    /// # std::io::Result::Ok(())
+    /// # }).unwrap();
+    /// ```
     #[inline]
     #[track_caller]
     pub fn write_all(&self, buf: &[u8]) -> impl Future<Output = io::Result<()>> {
@@ -151,6 +213,20 @@ impl AsyncTcpStream {
     }
 
     /// As [`read`](AsyncTcpStream::read), but the bytes stay to be read again. Cancel safe.
+    ///
+    /// ```
+    /// # use waken::{AsyncTcpListener, AsyncTcpStream};
+    /// # waken::block_on(async {
+    /// # let listener = AsyncTcpListener::bind("127.0.0.1:0").await?;
+    /// # let client = AsyncTcpStream::connect(listener.local_addr()?).await?;
+    /// # let stream = listener.accept().await?.0;
+    /// client.write_all(b"GET / HTTP/1.1").await?;
+    /// let mut first = [0; 1];
+    /// stream.peek(&mut first).await?;
+    /// assert_eq!(&first, b"G", "not TLS, which begins with 22; and nothing is taken");
+    /// # std::io::Result::Ok(())
+    /// # }).unwrap();
+    /// ```
     #[track_caller]
     pub fn peek(&self, buf: &mut [u8]) -> impl Future<Output = io::Result<usize>> {
         self.inner.peek(Some(Location::caller()), buf)
@@ -192,6 +268,20 @@ impl AsyncTcpStream {
     }
 
     /// Waits until the stream may be ready for something of `interest`, and says for what. Cancel safe.
+    ///
+    /// ```
+    /// # use waken::{AsyncTcpListener, AsyncTcpStream};
+    /// # waken::block_on(async {
+    /// # let listener = AsyncTcpListener::bind("127.0.0.1:0").await?;
+    /// # let client = AsyncTcpStream::connect(listener.local_addr()?).await?;
+    /// # let stream = listener.accept().await?.0;
+    /// use waken::io::Interest;
+    /// client.write_all(b"x").await?;
+    /// let ready = stream.ready(Interest::READABLE | Interest::WRITABLE).await?;
+    /// assert!(ready.is_readable() || ready.is_writable());
+    /// # std::io::Result::Ok(())
+    /// # }).unwrap();
+    /// ```
     #[track_caller]
     pub fn ready(&self, interest: Interest) -> impl Future<Output = io::Result<Ready>> {
         self.inner.ready(interest, Some(Location::caller()))

@@ -31,6 +31,16 @@ pub fn interval(period: Duration) -> Interval {
 ///
 /// # Panics
 /// When `period` is zero.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// waken::block_on(async {
+///     let period = Duration::from_millis(2);
+///     let start = Instant::now() + period;               // not at once
+///     let mut ticks = waken::time::interval_at(start, period);
+///     assert_eq!(ticks.tick().await, start);
+/// });
+/// ```
 #[track_caller]
 pub fn interval_at(start: Instant, period: Duration) -> Interval {
     assert!(
@@ -42,6 +52,7 @@ pub fn interval_at(start: Instant, period: Duration) -> Interval {
 
 /// See [`interval`]. Also a [`Stream`] that never ends.
 #[derive(Debug)]
+#[must_use = "an interval does nothing unless it is asked for a tick"]
 pub struct Interval {
     sleep: Sleep,
     period: Duration,
@@ -82,6 +93,20 @@ impl Interval {
     }
 
     /// Sets what happens when ticks were missed.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use waken::time::{MissedTickBehavior, interval};
+    /// waken::block_on(async {
+    ///     let mut ticks = interval(Duration::from_millis(2));
+    ///     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ///     ticks.tick().await;
+    ///     std::thread::sleep(Duration::from_millis(7));      // three are due
+    ///     let now = Instant::now();
+    ///     ticks.tick().await;                                // one of them comes, late
+    ///     assert!(ticks.tick().await > now);                 // and then the next in time
+    /// });
+    /// ```
     pub fn set_missed_tick_behavior(&mut self, behavior: MissedTickBehavior) {
         self.behavior = behavior;
     }

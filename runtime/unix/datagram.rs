@@ -23,6 +23,7 @@ use std::path::Path;
 ///     std::io::Result::Ok(())
 /// }).unwrap();
 /// ```
+#[doc(alias = "UnixDatagram")]
 pub struct AsyncUnixDatagram {
     inner: Registered<net::UnixDatagram>,
 }
@@ -147,5 +148,5 @@ impl AsyncUnixDatagram {
     }
 }
 
-socket!(AsyncUnixDatagram { Registered<net::UnixDatagram> }, "a Unix datagram socket", shows addr: local_addr, peer: peer_addr);
+socket!(AsyncUnixDatagram { Registered<net::UnixDatagram> }, "a Unix datagram socket");
 datagram!(AsyncUnixDatagram over net::UnixDatagram, at SocketAddr);

@@ -34,6 +34,7 @@ use std::task::{Context, Poll, ready};
 ///     std::io::Result::Ok(())
 /// }).unwrap();
 /// ```
+#[doc(alias = "UnixListener")]
 pub struct AsyncUnixListener {
     inner: Acceptor<net::UnixListener>,
 }
@@ -115,6 +116,7 @@ impl AsyncUnixListener {
     }
 
     /// Takes the socket out of the runtime. It stays non-blocking, and clients stay queued.
+    #[must_use = "dropping it closes the socket"]
     pub fn into_std(self) -> net::UnixListener {
         self.inner.into_inner()
     }
@@ -142,4 +144,4 @@ impl fmt::Debug for Incoming<'_> {
     }
 }
 
-socket!(AsyncUnixListener { Acceptor<net::UnixListener> }, "a listening Unix socket", shows addr: local_addr);
+socket!(AsyncUnixListener { Acceptor<net::UnixListener> }, "a listening Unix socket");

@@ -32,6 +32,7 @@ use std::path::Path;
 ///
 /// Descriptors that are sent along (`SCM_RIGHTS`, unix(7)) are taken by a call of your own under
 /// [`async_io`](AsyncUnixStream::async_io); a plain read drops them. A read ends where they were sent, and goes on after.
+#[doc(alias = "UnixStream")]
 pub struct AsyncUnixStream {
     pub(crate) inner: Registered<net::UnixStream>,
 }
@@ -264,11 +265,13 @@ impl AsyncUnixStream {
     }
 
     /// As [`AsyncTcpStream::into_split`](crate::AsyncTcpStream::into_split).
+    #[must_use = "dropping the halves closes the connection"]
     pub fn into_split(self) -> (OwnedReadHalf<AsyncUnixStream>, OwnedWriteHalf<AsyncUnixStream>) {
         split(self)
     }
 
     /// Takes the socket out of the runtime. It stays non-blocking.
+    #[must_use = "dropping it closes the socket"]
     pub fn into_std(self) -> net::UnixStream {
         self.inner.into_inner()
     }
@@ -285,4 +288,4 @@ async fn connect(
     Ok(AsyncUnixStream { inner: Registered::new(stream)? })
 }
 
-socket!(AsyncUnixStream { Registered<net::UnixStream> }, "a connected Unix stream socket", shows addr: local_addr, peer: peer_addr);
+socket!(AsyncUnixStream { Registered<net::UnixStream> }, "a connected Unix stream socket");
