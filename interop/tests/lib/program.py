@@ -1,30 +1,44 @@
 """A program of interop, started with a port of its own, and ended with the test."""
 
+import atexit
+import os
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 
 class Program:
-    def __init__(self, folder, name, *arguments, env=None):
+    def __init__(self, folder, name, *arguments, env=None, listener=None):
+        command, handed_over = [f"{folder}/{name}", *arguments], ()
+        if listener:
+            # As systemd hands it over: descriptor 3, and for this process alone.
+            handed_over = (listener.fileno(),)
+            hand_over = f'LISTEN_FDS=1 LISTEN_PID=$$ exec "$@" 3<&{listener.fileno()}'
+            command = ["bash", "-c", hand_over, "bash", *command]
         # A file, since nobody reads along: who writes into a full pipe stands still.
-        self.errors = tempfile.TemporaryFile("w+")
+        self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            [f"{folder}/{name}", *arguments], stdout=subprocess.PIPE, stderr=self.errors, text=True, env=env
+            command, stdout=subprocess.PIPE, stderr=self.errors, text=True, env=env, pass_fds=handed_over
         )
+        atexit.register(self.process.kill)  # Also when the test ends in the middle of a restart.
         line = self.process.stdout.readline()
         if not line.startswith("listening on "):
             sys.exit(f"{name} says {line!r}, and then {self.ended()!r}")
         self.host, _, port = line.split()[-1].rpartition(":")
         self.port = int(port)
 
+    def said(self):
+        """What it has said so far on its standard error."""
+        # Not `seek`: where the file stands is where the program writes.
+        return os.pread(self.errors.fileno(), 1 << 24, 0).decode()
+
     def ended(self):
         """Ends it, and returns what it has said on its standard error."""
         self.process.kill()
         self.process.wait()
-        self.errors.seek(0)
-        return self.errors.read()
+        return self.said()
 
     def asked_to_end(self, within_s=30, by=signal.SIGTERM):
         """Asks it to end, and returns its exit code."""
@@ -44,3 +58,12 @@ def check(what, found, expected):
     if found != expected:
         sys.exit(f"FAILED: {what}: {found!r}, and not {expected!r}")
     print(f"ok: {what}", flush=True)
+
+
+def until(what, is_so, within_s=20):
+    """Waits for what comes by itself, and ends the test when it does not."""
+    end = time.monotonic() + within_s
+    while not is_so():
+        if time.monotonic() > end:
+            sys.exit(f"FAILED: {what}: not within {within_s} s")
+        time.sleep(0.05)
