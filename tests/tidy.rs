@@ -423,6 +423,27 @@ fn the_page_for_newcomers_shows_the_programs_as_they_are() {
     }
 }
 
+/// They are what the tests with real clients use, with other ports.
+#[test]
+fn the_page_about_deploying_shows_the_configurations_as_they_are() {
+    let page = fs::read_to_string(root().join("docs/deploying.md")).unwrap();
+    let mut shown = 0;
+    for entry in fs::read_dir(root().join("interop/deploy")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let rest = page.split(&format!("`interop/deploy/{name}`:\n\n```")).nth(1);
+        let rest = rest.unwrap_or_else(|| panic!("docs/deploying.md does not show {name}"));
+        let block = rest.split("```").next().unwrap().split_once('\n').unwrap().1;
+        assert_eq!(block, fs::read_to_string(&path).unwrap(), "{name}");
+        shown += 1;
+    }
+    assert_eq!(shown, page.matches("`interop/deploy/").count(), "one is shown that is not there");
+    for link in page.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+        let fine = link.starts_with("https://") || root().join("docs").join(link).exists();
+        assert!(fine, "docs/deploying.md links to {link}, which is not there");
+    }
+}
+
 #[test]
 fn the_readme_names_the_files_there_are() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
