@@ -128,6 +128,7 @@ impl Now {
             self.renew_budget();
         }
         self.executor.borrow_mut().counts.budget_yields += 1;
+        trace!(Budget {});
         cx.waker().wake_by_ref();
         Poll::Pending
     }

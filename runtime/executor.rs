@@ -166,6 +166,7 @@ impl Executor {
         let (runtime, index) = (self.runtime, self.tasks.next_key().index);
         let id = (runtime as u64) << 48 | (self.counts.spawned & (u64::MAX >> 16));
         let number = Number::of_task(runtime, index, id);
+        trace!(Spawn { number, id, about: About { name: about.name.clone(), ..about } });
         self.tasks.insert(Task {
             id,
             mark: !number,
@@ -186,6 +187,7 @@ impl Executor {
     /// A wake. For a task that has ended, or is queued already, nothing.
     #[inline]
     pub(crate) fn schedule(&mut self, number: Number) {
+        trace!(Wake { number });
         match self.tasks.at_mut(number.index()) {
             Some(task) if task.mark == number => task.mark = !number,
             // Its generation is not compared: a late wake costs a poll, which the contract allows.
@@ -201,6 +203,7 @@ impl Executor {
 
     #[inline]
     fn enqueue(&mut self, number: Number) {
+        trace!(Enqueue { number });
         if self.ready.len() == self.ready.capacity() {
             return self.grow(number);
         }
@@ -282,6 +285,7 @@ impl Executor {
     /// who is to be woken.
     #[inline]
     pub(crate) fn end(&mut self, index: u32, left: Option<Spawned>, ended: Ended) -> Option<Waker> {
+        trace!(End { index, how: ended });
         self.counts.alive -= 1;
         self.counts.panicked += u64::from(ended == Ended::Panicked);
         let Some(task) = self.tasks.at_mut(index) else { unreachable!("it has not ended") };
@@ -341,6 +345,7 @@ impl Executor {
     /// The future will be dropped when the task's turn comes, never here.
     pub(crate) fn abort(&mut self, key: TaskKey) {
         if let Some(task) = self.find(key) {
+            trace!(Abort { id: key.id });
             task.aborted = true;
             self.schedule(Number::of_task(key.runtime, key.index, key.id));
         }
@@ -373,6 +378,7 @@ impl Executor {
     pub(crate) fn take_out(&mut self, index: u32) -> (Option<Waker>, Option<Task>) {
         let Some(mut task) = self.tasks.remove_at(index) else { return (None, None) };
         self.counts.alive -= u64::from(task.ended.is_none());
+        trace!(TakenOut { id: task.id });
         (task.joiner.take(), Some(task))
     }
 

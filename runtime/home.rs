@@ -71,6 +71,7 @@ impl Parts {
             unparked.and_then(|()| alarm.iter().try_for_each(|it| reactor.unpark_by(it.fd())));
         alarmed.inspect_err(|_| waker::unregister(id))?;
         let mut executor = Executor::new(id, settings.budget);
+        trace!(Start { runtime: id, epoll: reactor.epoll().fd(), eventfd: mailbox.event_fd() });
         executor.clock = sys::coarse_clock();
         executor.propagates = settings.propagates;
         Ok(Parts {

@@ -49,14 +49,18 @@
 //! its handle is dropped. After a burst the tables keep their room, at most 112 bytes a task and 16 a socket, until no task, or no
 //! socket, is left.
 //!
-//! Three features, each with a dependency: `signal` for signals (on `signal-hook-registry`), `blocking` for a pool of
-//! threads (the crate `blocking`), `hyper` for HTTP (the traits of hyper 1).
+//! Three features have a dependency each: `signal` for signals (on `signal-hook-registry`), `blocking` for a pool of
+//! threads (the crate `blocking`), `hyper` for HTTP (the traits of hyper 1). `trace` has none: it tells what the runtime does, while it
+//! does it.
 
 // docs.rs says of each item which feature it needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("waken is for 64-bit Linux: it is built on epoll, and packs a waker into 64 bits");
+
+#[macro_use] // First: hooks are everywhere.
+mod hook;
 
 mod accept;
 mod async_fd;
@@ -93,6 +97,8 @@ pub mod runtime;
 pub mod signal;
 pub mod task;
 pub mod time;
+#[cfg(feature = "trace")]
+pub mod trace;
 
 /// Sockets: TCP, UDP and Unix.
 pub mod net {

@@ -88,6 +88,7 @@ impl Mailbox {
         }
         letters.wakes.push(number);
         drop(letters);
+        trace!(Letter { eventfd: self.event.fd(), number: Some(number) });
         self.wakes.fetch_add(1, Relaxed);
         self.unpark();
     }
@@ -103,14 +104,19 @@ impl Mailbox {
         }
         letters.jobs.push(job);
         drop(letters);
+        trace!(Letter { eventfd: self.event.fd(), number: None });
         self.unpark();
         Ok(())
     }
 
     /// Makes a parked runtime look into the box, whatever is in it.
     pub(crate) fn unpark(&self) {
-        if self.process == sys::process() && self.state.swap(POSTED, AcqRel) == PARKED {
-            self.event.signal();
+        if self.process == sys::process() {
+            let parked = self.state.swap(POSTED, AcqRel) == PARKED;
+            trace!(Unpark { eventfd: self.event.fd(), written: parked });
+            if parked {
+                self.event.signal();
+            }
         }
     }
 

@@ -87,6 +87,7 @@ impl Reactor {
         let key = sources.next_key();
         self.ctls.set(self.ctls.get() + 1);
         self.epoll.add(fd, bits, key.to_bits())?;
+        trace!(Register { fd, bits, key });
         let source = Arc::new(Source::new(self.runtime, key.index, fd));
         sources.insert(source.clone());
         self.alive.set(sources.len());
@@ -116,6 +117,7 @@ impl Reactor {
         // After the end of the runtime it is not there.
         let there = watched.sources.at_mut(source.index());
         if there.is_some_and(|there| ptr::eq(&**there, source)) {
+            trace!(Deregister { fd: source.fd() });
             watched.sources.remove_at(source.index());
             self.alive.set(watched.sources.len());
         }
@@ -132,7 +134,10 @@ impl Reactor {
         let mut watched = self.watched.borrow_mut();
         let Watched { sources, events, foreign } = &mut *watched;
         self.waits.set(self.waits.get() + 1);
-        let n = match self.epoll.wait(events, timeout) {
+        trace!(Sleep { timeout });
+        let n = self.epoll.wait(events, timeout);
+        trace!(Awake { timeout, events: n.as_ref().copied().map_err(io::Error::kind) });
+        let n = match n {
             Ok(n) => n,
             // After a signal the caller works out what is left of its time, and asks again.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
@@ -143,6 +148,7 @@ impl Reactor {
         }
         self.seen.set(self.seen.get() + n as u64);
         for (datum, bits) in events.first(n) {
+            trace!(Ready { datum, bits });
             let woken = match sources.get(Key::from_bits(datum)) {
                 Some(source) => source.dispatch(bits, foreign),
                 None => datum == UNPARK.to_bits(),

@@ -36,14 +36,17 @@ pub(crate) fn run_ready(now: &Now, runtime: u32, most: usize, watch: &impl Watch
         now.begin_poll(next.number, executor.limit);
         drop(executor);
         let number = next.number;
+        trace!(Poll { number });
         let polled = match poll(&mut next, watch) {
             Ok(polled) if now.number.get() == number || now.runtime.get() == runtime => polled,
             failed => {
+                trace!(Panicked { number });
                 drop_failed(runtime, next, failed.err());
                 executor = now.executor.borrow_mut();
                 continue;
             }
         };
+        trace!(Polled { number, is_ready: polled.is_ready() });
         executor = now.executor.borrow_mut();
         if polled.is_pending() {
             executor.put_back(next);
@@ -126,6 +129,7 @@ pub(crate) fn poll_join(key: TaskKey, cx: &Context<'_>) -> Poll<(Ended, Option<S
         if is_foreign && current::executor(|executor| executor.is_awaited_by(key, cx.waker())) {
             return Poll::Pending;
         }
+        trace!(Join { id: key.id, number: Number::behind(cx.waker()) });
         let waker = clone(cx.waker());
         match current::executor(|executor| executor.wait_for(key, waker)) {
             Ok(None) => return Poll::Pending,

@@ -94,11 +94,14 @@ impl Runtime {
         let waker = ManuallyDrop::new(number.waker());
         let mut cx = Context::from_waker(&waker);
         current::executor(|executor| executor.is_root_woken = true);
+        trace!(Root { at: Location::caller() });
         loop {
             if current::executor(|executor| mem::take(&mut executor.is_root_woken)) {
                 resume_unobserved();
                 current::with(|now| now.begin_poll(number, now.executor.borrow().limit));
+                trace!(Poll { number });
                 let polled = root.as_mut().poll(&mut cx);
+                trace!(Polled { number, is_ready: polled.is_ready() });
                 current::with(|now| now.number.set(Number::NONE));
                 assert!(current::runtime() == parts.id, "{HELD_ACROSS_AWAIT}");
                 if let Poll::Ready(output) = polled {
@@ -220,6 +223,7 @@ impl Drop for Runtime {
         }
         let unobserved = current::executor(|executor| executor.unobserved.take());
         contain(|| drop(unobserved));
+        trace!(Stop { runtime: parts.id });
         home::leave(parts.id);
     }
 }

@@ -164,6 +164,7 @@ impl Source {
     /// A call has said `WouldBlock`: whatever was reported before, the next try waits for an edge.
     #[inline]
     pub(crate) fn clear_ready<D: Direction>(&self) {
+        trace!(NotReady { fd: self.fd, reads: D::IS_READ, short: false });
         self.state.store(self.state.load(Relaxed) & !D::READY, Relaxed);
     }
 
@@ -196,6 +197,7 @@ impl Source {
     pub(crate) fn short_read(&self) {
         let state = self.state.load(Relaxed);
         if state & MORE_BEHIND == 0 {
+            trace!(NotReady { fd: self.fd, reads: true, short: true });
             self.state.store(state & !READ_READY, Relaxed);
         }
     }
@@ -218,7 +220,8 @@ impl Source {
         let woken = state & (concerned << TO_WAITS | concerned << TO_ASIDE);
         self.state.store(state & !(LAST_EVENT | woken) | news, Relaxed);
         if woken & WAITS != 0 {
-            Number::from_bits(self.number.load(Relaxed)).wake();
+            trace!(Taken { fd: self.fd, number: self.reader() });
+            self.reader().wake();
         }
         if woken & !WAITS != 0 {
             self.take_others(woken & Read::ASIDE == 0, woken & Write::ASIDE != 0, foreign);
@@ -231,6 +234,7 @@ impl Source {
     /// The next event of this direction wakes `waker`. Called at every poll that stays pending.
     #[inline]
     pub(crate) fn wait<D: Direction>(&self, ticket: &mut Ticket, waker: &Waker, at: At) {
+        trace!(Wait { fd: self.fd, reads: D::IS_READ, number: Number::behind(waker), at });
         let state = self.state.load(Relaxed);
         let free = state & (WAITS | Read::ASIDE) == 0;
         match Number::behind(waker) {
@@ -293,10 +297,14 @@ impl Source {
     pub(crate) fn stop_waiting<D: Direction>(&self, ticket: &mut Ticket) {
         let state = self.state.load(Relaxed);
         if D::IS_READ && self.has_place(state, ticket) {
+            trace!(GiveUp { fd: self.fd, reads: true, number: Some(self.reader()) });
             self.state.store(state & !WAITS, Relaxed);
         } else if state & D::ASIDE != 0 {
             let old = aside(|aside| aside.others.remove(&self.claimed(!D::IS_READ, ticket.0)));
-            old.into_iter().for_each(|(old, _)| drop_contained(old));
+            old.into_iter().for_each(|(old, _)| {
+                trace!(GiveUp { fd: self.fd, reads: D::IS_READ, number: Number::behind(&old) });
+                drop_contained(old);
+            });
         }
         ticket.0 = 0;
     }
@@ -305,9 +313,7 @@ impl Source {
     pub(crate) fn stop_kept<D: Direction>(&self, waker: &Waker) {
         let key = self.claimed(!D::IS_READ, Ticket::POLL.0);
         let is_ours = match D::IS_READ && self.has_place(self.state.load(Relaxed), &Ticket::POLL) {
-            true => {
-                Number::behind(waker).is_some_and(|it| it.to_bits() == self.number.load(Relaxed))
-            }
+            true => Number::behind(waker) == Some(self.reader()),
             false => {
                 aside(|aside| aside.others.get(&key).is_some_and(|(it, _)| it.will_wake(waker)))
             }
@@ -315,6 +321,12 @@ impl Source {
         if is_ours {
             self.stop_waiting::<D>(&mut { Ticket::POLL });
         }
+    }
+
+    /// Who stands in the place, or was the last to.
+    #[inline(always)]
+    fn reader(&self) -> Number {
+        Number::from_bits(self.number.load(Relaxed))
     }
 
     fn has_place(&self, state: u32, ticket: &Ticket) -> bool {
@@ -331,7 +343,9 @@ impl Source {
     #[cold]
     fn take_others(&self, from: bool, to: bool, out: &mut Foreign) {
         let range = self.claimed(from, 0)..=self.claimed(to, u32::MAX);
-        out.extend(aside(|aside| take(aside, range)));
+        let taken = aside(|aside| take(aside, range));
+        trace!(TakenAside { fd: self.fd, who: taken.iter().filter_map(Number::behind).collect() });
+        out.extend(taken);
     }
 
     /// The reactor has forgotten it: no edge will come. Gives back the wakers of those who stand aside.
@@ -347,7 +361,7 @@ impl Source {
     /// Shows everybody who waits here: whether to read (or to write), and where.
     pub(crate) fn for_each(&self, mut show: impl FnMut(Option<Number>, bool, At)) {
         if self.state.load(Relaxed) & WAITS != 0 {
-            show(Some(Number::from_bits(self.number.load(Relaxed))), true, self.at.get());
+            show(Some(self.reader()), true, self.at.get());
         }
         aside(|aside| {
             let range = self.claimed(false, 0)..=self.claimed(true, u32::MAX);

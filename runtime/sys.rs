@@ -19,15 +19,19 @@ pub(crate) use libc::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHU
 
 /// One spelling for every call: the result, or what `errno` says.
 macro_rules! syscall {
-    ($call:ident($($argument:expr),* $(,)?)) => {{
+    ($call:ident($first:expr $(, $argument:expr)* $(,)?)) => {{
         // SAFETY: every use below passes pointers to live local values of the type and length
         // that the call's manual page asks for; the kernel keeps none of them after it returns.
-        let result = unsafe { libc::$call($($argument),*) };
-        if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+        let result = unsafe { libc::$call($first $(, $argument)*) };
+        let result = if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) };
+        trace!(Call { name: stringify!($call), first: $first as i64, result: result.as_ref().map(|&it| it as i64).map_err(|it| it.raw_os_error().unwrap_or(0)) });
+        result
     }};
 }
 
 mod alarm;
+#[cfg(feature = "trace")]
+mod errno;
 #[cfg(feature = "hyper")]
 mod hyper;
 mod process;
@@ -36,6 +40,8 @@ mod signal;
 mod socket;
 
 pub(crate) use alarm::TimerFd;
+#[cfg(feature = "trace")]
+pub(crate) use errno::{errno_name, is_would_block};
 #[cfg(feature = "hyper")]
 pub(crate) use hyper::*;
 pub(crate) use process::*;
@@ -113,6 +119,13 @@ impl Epoll {
             }
             result => Ok(result? as usize),
         }
+    }
+}
+
+#[cfg(feature = "trace")]
+impl Epoll {
+    pub(crate) fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 }
 
@@ -229,12 +242,15 @@ pub(crate) fn coarse_age(then: u32) -> Duration {
 
 // ---- two things std has no safe form of -------------------------------------------------------
 
+/// Whether clones of wakers are counted: for who looks on.
+pub(crate) const COUNTS_CLONES: bool = cfg!(any(debug_assertions, feature = "trace"));
+
 /// What a waker that is a number does when it is woken.
 pub(crate) trait WakeNumber: Sized + 'static {
     /// The one table of this kind. A `static`, so that `Waker::will_wake` can compare addresses.
     fn table() -> &'static NumberTable<Self>;
     fn wake(number: u64);
-    /// A clone was made, or dropped. Told in debug builds only.
+    /// A clone was made, or dropped. Told if clones are counted.
     fn count(number: u64, made: bool);
 }
 
@@ -245,7 +261,7 @@ impl<W: WakeNumber> NumberTable<W> {
     pub(crate) const fn new() -> NumberTable<W> {
         const { assert!(size_of::<*const ()>() == size_of::<u64>(), "waken needs a 64-bit target") };
         fn clone<W: WakeNumber>(data: *const ()) -> RawWaker {
-            if cfg!(debug_assertions) {
+            if COUNTS_CLONES {
                 W::count(data.addr() as u64, true);
             }
             RawWaker::new(data, &W::table().0)
@@ -258,7 +274,7 @@ impl<W: WakeNumber> NumberTable<W> {
             W::wake(data.addr() as u64);
         }
         fn drop<W: WakeNumber>(data: *const ()) {
-            if cfg!(debug_assertions) {
+            if COUNTS_CLONES {
                 W::count(data.addr() as u64, false);
             }
         }

@@ -80,6 +80,7 @@ impl Timers {
         let order = inner.order;
         let key = inner.slots.insert(Timer { deadline, order, entry: order, waker, at });
         inner.heap.push(Reverse(Entry { deadline, order, index: key.index }));
+        trace!(TimerSet { key, deadline, at });
         self.alive.set(inner.slots.len());
         key
     }
@@ -110,6 +111,7 @@ impl Timers {
         if deadline == timer.deadline {
             return true; // Not moved, so it keeps its place among its equals.
         }
+        trace!(TimerMoved { key, deadline });
         let earlier = deadline < timer.deadline;
         inner.order += 1;
         (timer.deadline, timer.order) = (deadline, inner.order);
@@ -126,6 +128,7 @@ impl Timers {
     pub(crate) fn remove(&self, key: Key) -> Option<Waker> {
         let mut inner = self.inner.borrow_mut();
         let timer = inner.slots.remove(key)?;
+        trace!(TimerCancelled { key });
         inner.stale += 1;
         inner.sweep();
         self.alive.set(inner.slots.len());
@@ -217,6 +220,7 @@ impl Inner {
         let timer = self.slots.at_mut(entry.index)?;
         if timer.deadline == entry.deadline {
             self.fired += 1;
+            trace!(TimerFired { index: entry.index });
             return self.slots.remove_at(entry.index).map(|timer| timer.waker);
         }
         timer.entry = timer.order;

@@ -9,7 +9,7 @@ use crate::forgotten;
 use crate::mailbox::Mailbox;
 use crate::number::Number;
 use crate::spawned::contain;
-use crate::sys::{self, NumberTable, WakeNumber};
+use crate::sys::{self, COUNTS_CLONES, NumberTable, WakeNumber};
 use std::collections::BTreeMap;
 use std::io;
 use std::mem;
@@ -65,6 +65,10 @@ impl WakeNumber for Task {
 
     fn count(number: u64, made: bool) {
         let number = Number::from_bits(number);
+        trace!(Counted { number, made });
+        if !cfg!(debug_assertions) {
+            return;
+        }
         let registry = REGISTRY.read().unwrap_or_else(PoisonError::into_inner);
         if registry.mailboxes.contains_key(&number.runtime()) {
             forgotten::count(number, made);
@@ -76,7 +80,7 @@ impl WakeNumber for Task {
 #[inline]
 pub(crate) fn clone(waker: &Waker) -> Waker {
     match Number::behind(waker) {
-        Some(number) if !cfg!(debug_assertions) => number.waker(),
+        Some(number) if !COUNTS_CLONES => number.waker(),
         _ => waker.clone(),
     }
 }
@@ -109,10 +113,10 @@ pub(crate) fn drop_contained(waker: Waker) {
     }
 }
 
-/// A waker of ours is a number, so there is nothing to drop, but for the count in debug builds.
+/// A waker of ours is a number, so there is nothing to drop, but for the count of its clones.
 #[inline]
 fn forget(waker: Waker) {
-    if !cfg!(debug_assertions) {
+    if !COUNTS_CLONES {
         mem::forget(waker);
     }
 }

@@ -103,6 +103,8 @@ is!(Send | Sync | Unpin | Debug: Builder, Metrics, Next, PanicPolicy, Remote, Re
 is!(Send | Sync | Unpin | Debug: task::Builder, task::Id, task::State, task::Wait, task::WaitOn);
 is!(Send | Sync | Unpin | Debug: TaskInfo, AbortHandle, JoinError, YieldNow);
 is!(Clone: Builder, Metrics, Remote, AbortHandle, TaskInfo, Workers);
+#[cfg(feature = "trace")]
+is!(Send | Sync | Unpin | Clone | Debug: waken::trace::Report, waken::trace::Finding);
 #[cfg(feature = "signal")]
 is!(Send | Sync | Unpin | Debug: waken::signal::Signals);
 

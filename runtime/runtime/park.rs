@@ -104,6 +104,7 @@ fn until(deadline: Instant) -> Duration {
 }
 
 fn deliver(letters: Letters) {
+    trace!(Letters { wakes: letters.wakes.len(), jobs: letters.jobs.len() });
     letters.wakes.into_iter().for_each(Number::wake);
     letters.jobs.into_iter().for_each(contain);
 }

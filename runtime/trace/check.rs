@@ -1,0 +1,164 @@
+//! What must hold in any story. Each check has a name; what breaks it is a finding, with the event at which it shows.
+
+use super::recorder::{Event, Record};
+use super::report::Finding;
+use super::state::{Phase, ROOT, name};
+use super::step::Step;
+use super::story::Story;
+use super::tell::{duration, place};
+use crate::sys::is_would_block;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// A poll that takes so long holds up everybody else.
+const LONG: Duration = Duration::from_millis(1);
+
+/// Name and sentence, as the page lists them.
+pub(crate) const ALL: &[(&str, &str)] = &[
+    ("no poll without a wake", "A task is polled when it is new, and after it was woken."),
+    ("no poll after Ready", "A future that is done is not polled again."),
+    ("no lost waker", "A task that waits has left its waker with somebody."),
+    (
+        "edges are used up",
+        "Who waits at a descriptor has heard `WouldBlock` from it, or was given less than it asked for.",
+    ),
+    ("wakers belong to the living", "Who waits at a descriptor has not ended."),
+    ("no long poll", "A poll that takes a millisecond holds up everybody else."),
+    ("registered once", "A number is taken out of epoll before another descriptor has it."),
+    ("every task is dropped", "When the runtime ends, so have its tasks."),
+];
+
+/// What was before an event.
+pub(super) struct Check {
+    at: Duration,
+    findings: Vec<Finding>,
+}
+
+impl Check {
+    pub(super) fn before(story: &Story, record: &Record) -> Check {
+        let mut check = Check { at: record.at, findings: Vec::new() };
+        match &record.event {
+            Event::Poll { number } => check.poll(story, story.id(*number)),
+            Event::Wait { fd, reads, number, .. } => {
+                check.wait(story, *fd, *reads);
+                let lives =
+                    |id: u64| story.tasks.get(&id).is_some_and(|task| task.phase != Phase::Ended);
+                if number.is_some_and(|number| story.id(number).is_none_or(|id| !lives(id))) {
+                    check.find(
+                        "wakers belong to the living",
+                        format!("at fd {fd} waits who has ended"),
+                    );
+                }
+            }
+            Event::NotReady { fd, short: false, .. } => {
+                // A call of the user's own, in `AsyncFd`, is not seen.
+                let said = story.fds.get(fd).and_then(|fd| fd.last_call);
+                if said.is_some_and(|said| !said.is_err_and(is_would_block)) {
+                    check.find(
+                        "edges are used up",
+                        format!("fd {fd} counts as not ready, and nothing has said `WouldBlock`"),
+                    );
+                }
+            }
+            Event::Register { fd, .. } if story.fds.contains_key(fd) => {
+                check.find(
+                    "registered once",
+                    format!("fd {fd} is registered, and was not taken out before"),
+                );
+            }
+            _ => {}
+        }
+        check
+    }
+
+    fn poll(&mut self, story: &Story, id: Option<u64>) {
+        let Some(task) = id.and_then(|id| story.tasks.get(&id)) else {
+            return self.find("no poll after Ready", "what is polled has ended".into());
+        };
+        if task.phase == Phase::Ended {
+            self.find("no poll after Ready", format!("{} has ended, and is polled", name(task.id)));
+        } else if task.woken.is_none() && task.polls > 0 && !task.is_aborted {
+            self.find(
+                "no poll without a wake",
+                format!("{} is polled, and nobody has woken it", name(task.id)),
+            );
+        }
+    }
+
+    fn wait(&mut self, story: &Story, fd: i32, reads: bool) {
+        let is_ready = story.fds.get(&fd).is_some_and(|fd| fd.is_ready[usize::from(!reads)]);
+        if is_ready {
+            let way = if reads { "readable" } else { "writable" };
+            self.find("edges are used up", format!("fd {fd} counts as {way}, and somebody waits for it: no edge will come for what is there"));
+        }
+    }
+
+    pub(super) fn after(mut self, story: &mut Story, record: &Record, step: &mut Step) {
+        match &record.event {
+            Event::Polled { number, .. } => {
+                let began = story
+                    .id(*number)
+                    .and_then(|id| story.tasks.get(&id))
+                    .map_or(record.at, |task| task.began);
+                let took = record.at.saturating_sub(began);
+                if took >= LONG {
+                    self.find(
+                        "no long poll",
+                        format!(
+                            "{} was polled for {}: meanwhile nobody else ran",
+                            step.who,
+                            duration(took)
+                        ),
+                    );
+                    self.findings.iter_mut().for_each(|finding| finding.is_hint = true);
+                }
+            }
+            Event::Sleep { .. } => self.forgotten(story),
+            Event::Stop { .. } => {
+                let left: Vec<String> = story
+                    .tasks
+                    .values()
+                    .filter(|task| task.id != ROOT && task.phase != Phase::Ended)
+                    .map(|task| name(task.id))
+                    .collect();
+                if !left.is_empty() {
+                    self.find("every task is dropped", format!("{} is left", left.join(", ")));
+                }
+            }
+            _ => {}
+        }
+        step.findings = self.findings;
+    }
+
+    /// Who waits, and nobody has its waker.
+    fn forgotten(&mut self, story: &mut Story) {
+        let held: BTreeSet<u64> = story.holders.iter().map(|it| it.1).collect();
+        for task in story.tasks.values_mut() {
+            if task.phase == Phase::Waiting
+                && task.clones <= 0
+                && !held.contains(&task.id)
+                && !task.is_forgotten
+            {
+                task.is_forgotten = true;
+                let at = task
+                    .spawned_at
+                    .map_or(String::new(), |at| format!(", spawned at {}", place(at)));
+                self.find(
+                    "no lost waker",
+                    format!(
+                        "{}{at}, is parked, and nobody holds its waker: it can never wake",
+                        name(task.id)
+                    ),
+                );
+            }
+        }
+    }
+
+    fn find(&mut self, check: &'static str, what: String) {
+        self.findings.push(Finding { check, what, at: self.at, is_hint: false });
+    }
+}
+
+#[cfg(test)]
+#[path = "../../tests/inner/trace.rs"]
+mod tests;

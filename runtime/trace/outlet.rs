@@ -1,0 +1,191 @@
+//! Where the story goes, and when. `WAKEN_TRACE` says it, or who calls [`start`](super::start).
+
+use super::log::Log;
+use super::page::Page;
+use super::recorder::{Event, Record, turn};
+use super::report::Report;
+use super::step::Step;
+use super::story::Story;
+use super::timeline::Timeline;
+use std::collections::BTreeMap;
+use std::env;
+use std::io::{self, Write};
+use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+enum Outlet {
+    Log(Log),
+    Timeline(Timeline),
+    Page(Page),
+}
+
+struct Outlets {
+    origin: Instant,
+    outlets: Vec<Outlet>,
+    /// By runtime.
+    stories: BTreeMap<u32, Story>,
+    report: Report,
+}
+
+static OUTLETS: Mutex<Option<Outlets>> = Mutex::new(None);
+
+/// A log is written line by line, so that nothing is missing when the program hangs.
+static IS_IMMEDIATE: AtomicBool = AtomicBool::new(false);
+
+/// Whether `WAKEN_TRACE` was looked at. Held by who begins something.
+static KNOWN: Mutex<bool> = Mutex::new(false);
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// When the recording began.
+pub(super) fn origin() -> Instant {
+    lock(&OUTLETS).as_ref().map_or_else(Instant::now, |outlets| outlets.origin)
+}
+
+/// Looks, the first time, whether `WAKEN_TRACE` asks for anything. What cannot be understood, or done, is told, and not recorded.
+pub(super) fn ask() {
+    let mut known = lock(&KNOWN);
+    if !mem::replace(&mut *known, true) {
+        let wanted = env::var_os("WAKEN_TRACE").filter(|wanted| !wanted.is_empty());
+        let begun = wanted.as_ref().map(|wanted| begin(&wanted.to_string_lossy()));
+        if let Some(Err(error)) = &begun {
+            let _lost = writeln!(io::stderr(), "waken: WAKEN_TRACE: {error}");
+        }
+        turn(begun.is_some_and(|begun| begun.is_ok()));
+    }
+}
+
+pub(super) fn is_immediate() -> bool {
+    IS_IMMEDIATE.load(Relaxed)
+}
+
+/// Begins to record from here on, as `WAKEN_TRACE` would: `log`, `log=FILE`, `page=FILE`, `timeline=FILE`, or several of them, with commas
+/// between. A runtime that was made before is not in it.
+///
+/// # Errors
+/// When `wanted` is not understood, or a file cannot be made.
+///
+/// ```
+/// let file = std::env::temp_dir().join("waken-start.log");
+/// waken::trace::start(&format!("log={}", file.display()))?;
+/// waken::block_on(async {});
+/// assert!(std::fs::read_to_string(file)?.contains("poll #1"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn start(wanted: &str) -> io::Result<()> {
+    ask();
+    let _known = lock(&KNOWN);
+    begin(wanted)?;
+    turn(true);
+    Ok(())
+}
+
+fn begin(wanted: &str) -> io::Result<()> {
+    let new = wanted.split(',').map(Outlet::parse).collect::<io::Result<Vec<Outlet>>>()?;
+    if new.iter().any(|outlet| matches!(outlet, Outlet::Log(_))) {
+        IS_IMMEDIATE.store(true, Relaxed);
+    }
+    lock(&OUTLETS).get_or_insert_with(Outlets::new).outlets.extend(new);
+    Ok(())
+}
+
+/// What was recorded so far in this process, and what the checks have found in it.
+pub fn report() -> Report {
+    super::recorder::flush();
+    lock(&OUTLETS).as_ref().map(|outlets| outlets.report.clone()).unwrap_or_default()
+}
+
+/// Tells what was recorded. Who sleeps now, or ends, may not come back: until then a page and a timeline can wait.
+pub(super) fn take(records: &mut Vec<Record>, is_pause: bool) {
+    let mut outlets = lock(&OUTLETS);
+    let Some(outlets) = outlets.as_mut() else { return records.clear() };
+    records.drain(..).for_each(|record| outlets.tell(&record));
+    if is_pause {
+        // What cannot be written is nobody's error.
+        outlets.outlets.iter_mut().for_each(|outlet| drop(outlet.flush()));
+    }
+}
+
+impl Outlet {
+    fn parse(wanted: &str) -> io::Result<Outlet> {
+        let mut words = wanted.split(':');
+        let (kind, file) = words.next().map_or(("", None), |word| match word.split_once('=') {
+            Some((kind, file)) => (kind, Some(file)),
+            None => (word, None),
+        });
+        match (kind, file) {
+            ("log", file) => Log::create(file, words).map(Outlet::Log),
+            ("page", Some(file)) => Page::create(file).map(Outlet::Page),
+            ("timeline", Some(file)) => Timeline::create(file).map(Outlet::Timeline),
+            _ => Err(not_understood(wanted, "`log`, `log=FILE`, `page=FILE`, `timeline=FILE`")),
+        }
+    }
+
+    fn tell(&mut self, story: &Story, step: &Step, runtime: Option<u32>) {
+        match self {
+            Outlet::Log(log) => log.tell(step, runtime),
+            Outlet::Timeline(timeline) => timeline.tell(step),
+            Outlet::Page(page) => page.tell(story, step),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Outlet::Log(_) => Ok(()),
+            Outlet::Timeline(timeline) => timeline.flush(),
+            Outlet::Page(page) => page.flush(),
+        }
+    }
+}
+
+pub(super) fn not_understood(what: &str, known: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("`{what}` is not understood: there is {known}"),
+    )
+}
+
+impl Outlets {
+    fn new() -> Outlets {
+        let (outlets, stories, report) = Default::default();
+        Outlets { origin: Instant::now(), outlets, stories, report }
+    }
+
+    fn tell(&mut self, record: &Record) {
+        let Some(runtime) = self.runtime_of(record) else { return };
+        let story = self.stories.entry(runtime).or_insert_with(|| Story::new(self.origin));
+        let step = story.step(record);
+        self.report.count(&step);
+        let runtime_told = (self.stories.len() > 1).then_some(runtime);
+        let story = &self.stories[&runtime];
+        self.outlets.iter_mut().for_each(|outlet| outlet.tell(story, &step, runtime_told));
+        if let Event::Stop { .. } = record.event {
+            self.stories.remove(&runtime);
+            for outlet in &mut self.outlets {
+                if let Outlet::Log(log) = outlet {
+                    log.end(&self.report);
+                }
+            }
+        }
+    }
+
+    /// Whom it concerns: the runtime under which it was recorded; or from elsewhere, whose number or eventfd it names.
+    fn runtime_of(&self, record: &Record) -> Option<u32> {
+        let of_number =
+            |number: u16| self.stories.keys().copied().find(|serial| *serial as u16 == number);
+        match &record.event {
+            Event::Letter { eventfd, .. } | Event::Unpark { eventfd, .. } => self
+                .stories
+                .iter()
+                .find(|(_, story)| story.eventfd == *eventfd)
+                .map(|(serial, _)| *serial),
+            Event::Wake { number } | Event::Counted { number, .. } => of_number(number.runtime()),
+            _ if record.runtime != 0 => Some(record.runtime),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Takes down what happens: the clock, a few numbers, and where in our own files. About 25 ns; nothing is looked up here.
+
+use super::outlet;
+use crate::current;
+use crate::executor::{About, Ended};
+use crate::number::Number;
+use crate::slab::Key;
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::RawFd;
+use std::panic::Location;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// A line of ours that has a hook.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) file: &'static str,
+    pub(crate) line: u32,
+}
+
+impl Site {
+    pub(crate) const fn new(file: &'static str, line: u32) -> Site {
+        Site { file, line }
+    }
+}
+
+pub(crate) type At = Option<&'static Location<'static>>;
+
+/// What can happen. Facts, as a hook has them: whom it is about is told by a number, a key, a descriptor.
+pub(crate) enum Event {
+    // ---- the runtime
+    Start {
+        runtime: u32,
+        epoll: RawFd,
+        eventfd: RawFd,
+    },
+    Stop {
+        runtime: u32,
+    },
+    /// The future of `block_on`.
+    Root {
+        at: &'static Location<'static>,
+    },
+    /// The kernel is asked, for at most so long.
+    Sleep {
+        timeout: Option<Duration>,
+    },
+    Awake {
+        timeout: Option<Duration>,
+        events: Result<usize, io::ErrorKind>,
+    },
+
+    // ---- tasks
+    Spawn {
+        number: Number,
+        id: u64,
+        about: About,
+    },
+    /// It is put at the end of the ready queue.
+    Enqueue {
+        number: Number,
+    },
+    Poll {
+        number: Number,
+    },
+    Polled {
+        number: Number,
+        is_ready: bool,
+    },
+    Panicked {
+        number: Number,
+    },
+    /// Its future is gone, and has left its output, or nothing.
+    End {
+        index: u32,
+        how: Ended,
+    },
+    /// The runtime ends, and the task with it.
+    TakenOut {
+        id: u64,
+    },
+    Abort {
+        id: u64,
+    },
+    Budget {},
+
+    // ---- wakers
+    Wake {
+        number: Number,
+    },
+    /// A clone of its waker is made, or dropped.
+    Counted {
+        number: Number,
+        made: bool,
+    },
+    /// Put in from elsewhere: a wake, or a job.
+    Letter {
+        eventfd: RawFd,
+        number: Option<Number>,
+    },
+    Unpark {
+        eventfd: RawFd,
+        written: bool,
+    },
+    Letters {
+        wakes: usize,
+        jobs: usize,
+    },
+
+    // ---- descriptors
+    Register {
+        fd: RawFd,
+        bits: i32,
+        key: Key,
+    },
+    Deregister {
+        fd: RawFd,
+    },
+    Call {
+        name: &'static str,
+        first: i64,
+        result: Result<i64, i32>,
+    },
+    Ready {
+        datum: u64,
+        bits: i32,
+    },
+    NotReady {
+        fd: RawFd,
+        reads: bool,
+        short: bool,
+    },
+    Wait {
+        fd: RawFd,
+        reads: bool,
+        number: Option<Number>,
+        at: At,
+    },
+    GiveUp {
+        fd: RawFd,
+        reads: bool,
+        number: Option<Number>,
+    },
+    Taken {
+        fd: RawFd,
+        number: Number,
+    },
+    TakenAside {
+        fd: RawFd,
+        who: Vec<Number>,
+    },
+
+    // ---- timers and joins
+    TimerSet {
+        key: Key,
+        deadline: Instant,
+        at: &'static Location<'static>,
+    },
+    TimerMoved {
+        key: Key,
+        deadline: Instant,
+    },
+    TimerFired {
+        index: u32,
+    },
+    TimerCancelled {
+        key: Key,
+    },
+    Join {
+        id: u64,
+        number: Option<Number>,
+    },
+
+    // ---- the user
+    Note {
+        text: Cow<'static, str>,
+        at: &'static Location<'static>,
+    },
+}
+
+pub(crate) struct Record {
+    pub(crate) at: Duration,
+    pub(crate) site: &'static Site,
+    pub(crate) runtime: u32,
+    pub(crate) thread: u32,
+    pub(crate) event: Event,
+}
+
+const OFF: u8 = 0;
+const ON: u8 = 1;
+/// What `WAKEN_TRACE` says is not known yet.
+const NOT_ASKED: u8 = 2;
+
+static STATE: AtomicU8 = AtomicU8::new(NOT_ASKED);
+
+/// Whether anybody listens: one load, once `WAKEN_TRACE` has been read.
+#[inline]
+pub(crate) fn is_on() -> bool {
+    match STATE.load(Relaxed) {
+        OFF => false,
+        ON => true,
+        _ => ask(),
+    }
+}
+
+#[cold]
+fn ask() -> bool {
+    outlet::ask();
+    STATE.load(Relaxed) == ON
+}
+
+pub(super) fn turn(on: bool) {
+    STATE.store(if on { ON } else { OFF }, Relaxed);
+}
+
+struct Buffer {
+    /// When the recording began.
+    origin: Instant,
+    thread: u32,
+    records: Vec<Record>,
+}
+
+/// So many are kept back at most.
+const FULL: usize = 1024;
+
+thread_local! {
+    static BUFFER: RefCell<Buffer> = RefCell::new(Buffer::new());
+}
+
+impl Buffer {
+    fn new() -> Buffer {
+        static THREADS: AtomicU32 = AtomicU32::new(0);
+        let thread = THREADS.fetch_add(1, Relaxed) + 1;
+        Buffer { origin: outlet::origin(), thread, records: Vec::new() }
+    }
+
+    fn flush(&mut self, is_pause: bool) {
+        outlet::take(&mut self.records, is_pause);
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.flush(true);
+    }
+}
+
+/// What a hook calls. Nothing is told when the thread is so far at its end that it has no place for it.
+#[inline(never)]
+pub(crate) fn record(site: &'static Site, event: Event) {
+    if is_noise(&event) {
+        return;
+    }
+    let now = Instant::now();
+    // Before the thread sleeps, and where it may be the last that is heard of it. Who has no loop has no such place.
+    let runtime = match event {
+        Event::Start { runtime, .. } | Event::Stop { runtime } => runtime,
+        _ => current::runtime(),
+    };
+    let pause = runtime == 0
+        || matches!(event, Event::Sleep { .. } | Event::Stop { .. } | Event::Unpark { .. });
+    let _gone = BUFFER.try_with(|buffer| {
+        let Ok(mut buffer) = buffer.try_borrow_mut() else { return };
+        let (thread, at) = (buffer.thread, now.saturating_duration_since(buffer.origin));
+        buffer.records.push(Record { at, site, runtime, thread, event });
+        if pause || buffer.records.len() >= FULL || outlet::is_immediate() {
+            buffer.flush(pause);
+        }
+    });
+}
+
+/// The program's own word in the trace. Nothing when nobody listens.
+///
+/// ```
+/// waken::trace::note("the cache is full");
+/// ```
+#[track_caller]
+pub fn note(text: impl Into<Cow<'static, str>>) {
+    if is_on() {
+        static HERE: Site = Site::new(file!(), line!());
+        record(&HERE, Event::Note { text: text.into(), at: Location::caller() });
+    }
+}
+
+/// Tells what this thread has recorded so far.
+pub(super) fn flush() {
+    let _gone = BUFFER.try_with(|buffer| buffer.borrow_mut().flush(true));
+}
+
+/// A look that has found nothing: the loop may make thousands of them before it sleeps. And calls that have events of their own.
+fn is_noise(event: &Event) -> bool {
+    match event {
+        Event::Sleep { timeout } => *timeout == Some(Duration::ZERO),
+        Event::Awake { timeout, events } => *timeout == Some(Duration::ZERO) && *events == Ok(0),
+        Event::Call { name, .. } => {
+            ["clock_gettime", "epoll_wait", "epoll_ctl", "syscall"].contains(name)
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,145 @@
+//! What a story knows of a runtime: its tasks, descriptors and timers, and who holds whose waker.
+
+use super::recorder::At;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+/// The future of `block_on`, in place of a task's id.
+pub(super) const ROOT: u64 = 0;
+
+/// `t3`, as the log and the page call it.
+pub(super) fn name(id: u64) -> String {
+    if id == ROOT { "root".into() } else { format!("t{id}") }
+}
+
+/// The id of a task as it is told, without the runtime in its upper bits.
+pub(super) fn short(id: u64) -> u64 {
+    id & (u64::MAX >> 16)
+}
+
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) id: u64,
+    pub(super) called: String,
+    pub(super) spawned_at: At,
+    pub(super) phase: Phase,
+    pub(super) polls: u64,
+    /// Clones of its waker that somebody has.
+    pub(super) clones: i64,
+    /// Where it waits, or did last.
+    pub(super) place: At,
+    /// The wake that has queued it, and when.
+    pub(super) woken: Option<(u64, Duration)>,
+    pub(super) because: String,
+    /// Its last poll.
+    pub(super) began: Duration,
+    pub(super) is_aborted: bool,
+    /// It was told of already that nobody has its waker.
+    pub(super) is_forgotten: bool,
+}
+
+impl Task {
+    pub(super) fn new(id: u64, called: String, spawned_at: At) -> Task {
+        Task {
+            id,
+            called,
+            spawned_at,
+            phase: Phase::New,
+            polls: 0,
+            clones: 0,
+            place: None,
+            woken: None,
+            because: String::new(),
+            began: Duration::ZERO,
+            is_aborted: false,
+            is_forgotten: false,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    New,
+    Queued,
+    Polled,
+    Waiting,
+    Ended,
+}
+
+impl Phase {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Phase::New => "NEW",
+            Phase::Queued => "QUEUED",
+            Phase::Polled => "RUNNING",
+            Phase::Waiting => "PARKED",
+            Phase::Ended => "ENDED",
+        }
+    }
+}
+
+/// A place that holds a task's number, or its waker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Holder {
+    /// A descriptor, and whether for reading.
+    Fd(RawFd, bool),
+    Timer(u64),
+    /// The end of another task.
+    Task(u64),
+}
+
+impl Holder {
+    pub(super) fn long(self) -> String {
+        match self {
+            Holder::Fd(fd, reads) => format!("fd {fd} {}", able(reads)),
+            Holder::Timer(_) => "a timer".into(),
+            Holder::Task(id) => format!("the end of {}", name(id)),
+        }
+    }
+
+    pub(super) fn short(self) -> String {
+        match self {
+            Holder::Fd(fd, true) => format!("fd{fd}r"),
+            Holder::Fd(fd, false) => format!("fd{fd}w"),
+            Holder::Timer(_) => "timer".into(),
+            Holder::Task(id) => format!("end of {}", name(id)),
+        }
+    }
+}
+
+pub(super) fn able(reads: bool) -> &'static str {
+    if reads { "readable" } else { "writable" }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Fd {
+    pub(super) interest: i32,
+    /// To read, to write: as the runtime remembers it.
+    pub(super) is_ready: [bool; 2],
+    /// What the last call on it has said in this poll.
+    pub(super) last_call: Option<Result<i64, i32>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timer {
+    pub(super) deadline: Duration,
+    pub(super) task: Option<u64>,
+}
+
+/// Who wakes, at the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    Outside,
+    Event(RawFd, i32),
+    Timer,
+    Letters,
+    End(u64),
+}
+
+/// Something that an event may have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Touched {
+    Task(u64),
+    Fd(RawFd),
+    Timer(u64),
+}

@@ -1,0 +1,191 @@
+//! Wakers: who has one, and who wakes whom. And the places that hold one besides descriptors: timers, and tasks that are joined.
+
+use super::{Cause, Duration, Number, Story, Timer, Touched};
+use crate::trace::recorder::At;
+use crate::trace::state::{Holder, Phase, ROOT, name};
+use crate::trace::step::{Step, WakeEnd};
+use crate::trace::tell::{bits, duration};
+use std::panic::Location;
+use std::time::Instant;
+
+impl Story {
+    pub(super) fn wake(&mut self, step: &mut Step, number: Number) {
+        let Some(id) = self.id(number) else {
+            let why =
+                "A waker may outlive its task. It is a number, and that means nobody any more.";
+            return step.tell("wake", "  wake of a task that has ended: nothing", why);
+        };
+        let aside = self.taken.remove(&id);
+        let by = match aside.unwrap_or_else(|| self.cause.clone()) {
+            _ if self.polling.last() == Some(&id) => "itself".into(),
+            _ if !self.polling.is_empty() => {
+                self.polling.last().map_or(String::new(), |by| name(*by))
+            }
+            Cause::Event(fd, events) => format!("fd {fd} {}", bits(events)),
+            Cause::Timer => "a timer".into(),
+            Cause::End(id) => format!("the end of {}", name(id)),
+            Cause::Letters => match self.letters.remove(&id) {
+                Some(thread) => format!("thread {thread}"),
+                None => "another thread".into(),
+            },
+            Cause::Outside => "whoever runs the loop".into(),
+        };
+        let (wake, now) = (self.wakes + 1, self.now);
+        let Some(task) = self.task_mut(id) else { return };
+        let came = match task.phase {
+            Phase::Ended => "it has ended: nothing",
+            Phase::Queued => "it is queued already: nothing",
+            _ if task.woken.is_some() => "it is queued already: nothing",
+            Phase::Polled => "it runs: once more, then",
+            Phase::New | Phase::Waiting => "queued",
+        };
+        if came.ends_with("nothing") {
+            let why = "A second wake before the poll makes no second poll: wakes coalesce.";
+            return step.tell("wake", format!("  {by} -> wake {} ({came})", name(id)), why);
+        }
+        task.woken = Some((wake, now));
+        task.because = by.clone();
+        // A task is told of when it is put into the queue; root has a flag of its own.
+        if id == ROOT && task.phase != Phase::Polled {
+            task.phase = Phase::Queued;
+        }
+        self.wakes = wake;
+        step.wake = Some((wake, WakeEnd::Wakes));
+        let why = match id {
+            ROOT => "root is marked, and is polled before the tasks. It is not polled here: a wake only schedules.".into(),
+            _ => format!("{} moves from PARKED into the ready queue. It is not polled here: a wake only schedules.", name(id)),
+        };
+        step.tell("wake", format!("  {by} -> WAKE {} (wake#{wake}, {came})", name(id)), why);
+    }
+
+    pub(super) fn counted(&mut self, step: &mut Step, number: Number, made: bool) {
+        step.is_detail = true;
+        let (kind, done) = if made { ("clone", "cloned") } else { ("drop", "dropped") };
+        let why = "Whoever has a clone can wake the task. One that waits, with no clone and no place that has its number, never wakes.";
+        let of = self.id(number);
+        let Some(task) = of.and_then(|id| self.task_mut(id)) else {
+            return step.tell(kind, format!("a waker of who has ended is {done}"), why);
+        };
+        task.clones += if made { 1 } else { -1 };
+        let what = format!("the waker of {} is {done}: {} clones now", name(task.id), task.clones);
+        step.tell(kind, what, why);
+    }
+
+    // ---- the places
+
+    /// The waker of `task`, or of whoever is polled, is kept there from here on.
+    pub(super) fn hold(&mut self, step: &mut Step, holder: Holder, number: Option<Number>, at: At) {
+        step.place = at;
+        let Some(id) = number.and_then(|number| self.id(number)).or(self.polling.last().copied())
+        else {
+            return;
+        };
+        self.holders.insert((holder, id));
+        self.touch(holder, id);
+        if let Some(task) = self.task_mut(id) {
+            // The first: a `timeout` waits too, behind what it is about.
+            task.place = task.place.or(at);
+        }
+    }
+
+    /// `task`, or everybody, has no waker there any more.
+    pub(super) fn let_go(&mut self, holder: Holder, task: Option<u64>) {
+        let is_gone = |it: &&(Holder, u64)| it.0 == holder && task.is_none_or(|task| task == it.1);
+        let gone: Vec<_> = self.holders.iter().filter(is_gone).copied().collect();
+        for (holder, task) in gone {
+            self.holders.remove(&(holder, task));
+            self.touch(holder, task);
+        }
+    }
+
+    fn touch(&mut self, holder: Holder, task: u64) {
+        self.touched.insert(Touched::Task(task));
+        self.touched.insert(match holder {
+            Holder::Fd(fd, _) => Touched::Fd(fd),
+            Holder::Timer(key) => Touched::Timer(key),
+            Holder::Task(id) => Touched::Task(id),
+        });
+    }
+
+    /// Who may wake the task.
+    pub(in crate::trace) fn holders_of(&self, id: u64) -> String {
+        let mut holders: Vec<String> =
+            self.holders.iter().filter(|it| it.1 == id).map(|it| it.0.long()).collect();
+        holders.dedup();
+        if holders.is_empty() {
+            let clones = self.tasks.get(&id).map_or(0, |task| task.clones);
+            holders.push(if clones > 0 { "who has a clone of it".into() } else { "nobody".into() });
+        }
+        holders.join(", ")
+    }
+
+    pub(super) fn holders_in_short(&self, id: u64) -> String {
+        let holders: Vec<String> =
+            self.holders.iter().filter(|it| it.1 == id).map(|it| it.0.short()).collect();
+        match self.tasks.get(&id) {
+            Some(task) if holders.is_empty() && task.clones > 0 => "waker".into(),
+            _ if holders.is_empty() => "nobody".into(),
+            _ => holders.join("+"),
+        }
+    }
+
+    pub(super) fn join(&mut self, step: &mut Step, id: u64, number: Option<Number>) {
+        self.hold(step, Holder::Task(id), number, None);
+        let why = "A task that is joined keeps the waker of whoever waits for its output.";
+        step.tell("join", format!("waker -> the end of {}", name(id)), why);
+    }
+
+    // ---- timers
+
+    pub(super) fn timer_set(
+        &mut self,
+        step: &mut Step,
+        key: u64,
+        deadline: Instant,
+        at: &'static Location<'static>,
+    ) {
+        let deadline = deadline.saturating_duration_since(self.origin);
+        self.timers.insert(key, Timer { deadline, task: self.polling.last().copied() });
+        self.hold(step, Holder::Timer(key), None, Some(at));
+        let why = "A timer is one more place that keeps a waker: in a heap, the earliest on top. No sleep of the loop is longer than until then.";
+        step.tell(
+            "timer set",
+            format!("timer in {}", duration(deadline.saturating_sub(self.now))),
+            why,
+        );
+    }
+
+    pub(super) fn timer_moved(&mut self, step: &mut Step, key: u64, deadline: Instant) {
+        let deadline: Duration = deadline.saturating_duration_since(self.origin);
+        self.touched.insert(Touched::Timer(key));
+        if let Some(timer) = self.timers.get_mut(&key) {
+            timer.deadline = deadline;
+        }
+        let what = format!("timer moved: in {}", duration(deadline.saturating_sub(self.now)));
+        step.tell("timer moved", what, "To a later time this costs next to nothing: the heap finds out when the old time has come.");
+    }
+
+    pub(super) fn timer_fired(&mut self, step: &mut Step, index: u32) {
+        self.cause = Cause::Timer;
+        self.forget_timer(index);
+        let why = "Its deadline has passed. Whoever waits is woken; nobody is polled here.";
+        step.by("rt").tell("timer fired", "timer fires", why);
+    }
+
+    pub(super) fn timer_cancelled(&mut self, step: &mut Step, index: u32) {
+        self.forget_timer(index);
+        step.tell(
+            "timer cancelled",
+            "timer cancelled",
+            "The sleep is dropped, and its waker with it.",
+        );
+    }
+
+    fn forget_timer(&mut self, index: u32) {
+        let key = self.timers.keys().copied().find(|key| *key as u32 == index);
+        if let Some(key) = key {
+            self.timers.remove(&key);
+            self.let_go(Holder::Timer(key), None);
+        }
+    }
+}

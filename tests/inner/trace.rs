@@ -1,0 +1,165 @@
+//! `runtime/trace/check.rs`: each check, on a runtime that does what none of ours does.
+
+use super::super::recorder::Site;
+use super::*;
+use crate::executor::{About, Ended};
+use crate::number::Number;
+use crate::slab::Key;
+use std::panic::Location;
+use std::time::Instant;
+
+/// A runtime that does as it is told.
+struct Broken {
+    story: Story,
+    now: Duration,
+    found: Vec<String>,
+}
+
+const TASK: u64 = 1;
+
+fn number() -> Number {
+    Number::of_task(1, 0, TASK)
+}
+
+impl Broken {
+    /// It has a task, which is in the queue, and descriptor 5.
+    fn new() -> Broken {
+        let story = Story::new(Instant::now());
+        let mut runtime = Broken { story, now: Duration::ZERO, found: Vec::new() };
+        runtime.does(Event::Start { runtime: 1, epoll: 3, eventfd: 4 });
+        runtime.does(Event::Register { fd: 5, bits: 1, key: Key { index: 0, stamp: 1 } });
+        let about = About { spawned_at: Location::caller(), future: || "a future", name: None };
+        runtime.does(Event::Spawn { number: number(), id: TASK, about });
+        runtime.does(Event::Enqueue { number: number() });
+        runtime
+    }
+
+    fn does(&mut self, event: Event) -> &mut Broken {
+        static SITE: Site = Site::new(file!(), line!());
+        self.now += Duration::from_micros(1);
+        let record = Record { at: self.now, site: &SITE, runtime: 1, thread: 1, event };
+        let step = self.story.step(&record);
+        self.found.extend(step.findings.iter().map(|finding| finding.check.to_owned()));
+        self
+    }
+
+    fn polls(&mut self) -> &mut Broken {
+        self.does(Event::Poll { number: number() })
+    }
+
+    fn is_pending(&mut self) -> &mut Broken {
+        self.does(Event::Polled { number: number(), is_ready: false })
+    }
+
+    /// As it ought to be: to try, to hear `WouldBlock`, and to wait.
+    fn waits(&mut self) -> &mut Broken {
+        self.does(Event::Call { name: "recv", first: 5, result: Err(11) });
+        self.does(Event::NotReady { fd: 5, reads: true, short: false });
+        self.does(Event::Wait { fd: 5, reads: true, number: Some(number()), at: None })
+    }
+
+    fn is_woken(&mut self) -> &mut Broken {
+        self.does(Event::Ready { datum: 1 << 32, bits: 1 });
+        self.does(Event::Taken { fd: 5, number: number() });
+        self.does(Event::Wake { number: number() });
+        self.does(Event::Enqueue { number: number() })
+    }
+
+    fn ends(&mut self) -> &mut Broken {
+        self.does(Event::Polled { number: number(), is_ready: true });
+        self.does(Event::End { index: 0, how: Ended::Finished })
+    }
+
+    fn sleeps(&mut self) -> &mut Broken {
+        self.does(Event::Sleep { timeout: None })
+    }
+}
+
+#[track_caller]
+fn assert_found(runtime: &Broken, check: &str) {
+    assert_eq!(runtime.found, [check]);
+    assert!(ALL.iter().any(|(name, _)| *name == check), "the page does not know `{check}`");
+}
+
+#[test]
+fn a_runtime_that_does_everything_right_passes_every_check() {
+    let mut runtime = Broken::new();
+    runtime.polls().waits().is_pending().sleeps().is_woken().polls().waits().is_pending().sleeps();
+    runtime.is_woken().polls().ends().does(Event::Stop { runtime: 1 });
+    assert_eq!(runtime.found, [""; 0]);
+}
+
+#[test]
+fn a_poll_that_nobody_has_asked_for_is_found() {
+    let mut runtime = Broken::new();
+    runtime.polls().waits().is_pending().polls();
+    assert_found(&runtime, "no poll without a wake");
+}
+
+#[test]
+fn a_poll_of_what_is_done_is_found() {
+    let mut runtime = Broken::new();
+    runtime.polls().ends().polls();
+    assert_found(&runtime, "no poll after Ready");
+}
+
+#[test]
+fn a_task_that_waits_with_nobody_who_knows_is_found_once() {
+    let mut runtime = Broken::new();
+    runtime.polls().is_pending().sleeps().sleeps();
+    assert_found(&runtime, "no lost waker");
+}
+
+#[test]
+fn one_whose_last_clone_is_dropped_is_found() {
+    let mut runtime = Broken::new();
+    runtime.polls().does(Event::Counted { number: number(), made: true }).is_pending().sleeps();
+    assert_eq!(runtime.found, [""; 0]);
+    runtime.does(Event::Counted { number: number(), made: false }).sleeps();
+    assert_found(&runtime, "no lost waker");
+}
+
+#[test]
+fn who_waits_for_what_is_there_already_is_found() {
+    let mut runtime = Broken::new();
+    runtime.polls().does(Event::Wait { fd: 5, reads: true, number: Some(number()), at: None });
+    assert_found(&runtime, "edges are used up");
+}
+
+#[test]
+fn readiness_that_is_dropped_without_would_block_is_found() {
+    let mut runtime = Broken::new();
+    runtime.polls().does(Event::Call { name: "recv", first: 5, result: Ok(4096) });
+    runtime.does(Event::NotReady { fd: 5, reads: true, short: false });
+    assert_found(&runtime, "edges are used up");
+}
+
+#[test]
+fn a_waiter_that_has_ended_is_found() {
+    let mut runtime = Broken::new();
+    runtime.polls().does(Event::NotReady { fd: 5, reads: true, short: true }).ends();
+    runtime.does(Event::Wait { fd: 5, reads: true, number: Some(number()), at: None });
+    assert_found(&runtime, "wakers belong to the living");
+}
+
+#[test]
+fn a_poll_of_a_millisecond_is_a_hint() {
+    let mut runtime = Broken::new();
+    runtime.polls().waits().now += Duration::from_millis(1);
+    runtime.is_pending();
+    assert_found(&runtime, "no long poll");
+}
+
+#[test]
+fn a_number_that_was_not_taken_out_before_it_is_anothers_is_found() {
+    let mut runtime = Broken::new();
+    runtime.does(Event::Register { fd: 5, bits: 1, key: Key { index: 1, stamp: 2 } });
+    assert_found(&runtime, "registered once");
+}
+
+#[test]
+fn a_task_that_outlives_its_runtime_is_found() {
+    let mut runtime = Broken::new();
+    runtime.does(Event::Stop { runtime: 1 });
+    assert_found(&runtime, "every task is dropped");
+}

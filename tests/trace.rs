@@ -1,0 +1,429 @@
+//! What is recorded, and what is made of it. Each test starts itself again with `WAKEN_TRACE`, runs its body there, and reads what was
+//! written. Needs the feature: `cargo test --features trace --test trace`.
+#![cfg(feature = "trace")]
+
+use futures_lite::future::or;
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fs;
+use std::future::poll_fn;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::task::Poll;
+use std::thread;
+use std::time::{Duration, Instant};
+use waken::time::{sleep, timeout};
+use waken::{AsyncTcpListener, Runtime, block_on, spawn};
+
+/// Runs `body` in a process of its own, for the test `name`, and returns what was written by `WAKEN_TRACE=how=FILE`, and the standard
+/// error. In that process: nothing.
+fn recorded(name: &str, how: &str, body: impl FnOnce()) -> Option<(String, String)> {
+    if env::var_os("WAKEN_TRACE").is_some() {
+        body();
+        return None;
+    }
+    let file = env::temp_dir().join(format!("waken-{name}-{}", std::process::id()));
+    let (kind, options) = how.split_once(':').map_or((how, ""), |(kind, options)| (kind, options));
+    let options = if options.is_empty() { String::new() } else { format!(":{options}") };
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env("WAKEN_TRACE", format!("{kind}={}{options}", file.display()))
+        .env("WAKEN_SPIN_US", "0")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let begin = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if begin.elapsed() > Duration::from_secs(30) {
+            child.kill().unwrap();
+            panic!("it hangs");
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    let mut errors = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    Some((text, errors))
+}
+
+/// Each of these, one after the other, with anything in between.
+#[track_caller]
+fn assert_in_order(log: &str, parts: &[&str]) {
+    let mut rest = log;
+    for part in parts {
+        let Some(at) = rest.find(part) else {
+            panic!("there is no `{part}` in\n{rest}\nof\n{log}")
+        };
+        rest = &rest[at + part.len()..];
+    }
+}
+
+fn echo_once() {
+    block_on(async {
+        let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            let mut stream = TcpStream::connect(address).unwrap();
+            thread::sleep(Duration::from_millis(50));
+            stream.write_all(b"hello").unwrap();
+            stream.read_exact(&mut [0; 5]).unwrap();
+        });
+        let (stream, _) = listener.accept().await.unwrap();
+        let echo = spawn(async move {
+            let mut buf = [0; 100];
+            loop {
+                match stream.read(&mut buf).await.unwrap() {
+                    0 => return,
+                    n => stream.write_all(&buf[..n]).await.unwrap(),
+                }
+            }
+        });
+        echo.await.unwrap();
+        client.join().unwrap();
+    });
+}
+
+#[test]
+fn the_log_tells_who_parks_where_and_what_wakes_it() {
+    let Some((log, _)) =
+        recorded("the_log_tells_who_parks_where_and_what_wakes_it", "log", echo_once)
+    else {
+        return;
+    };
+    assert_in_order(
+        &log,
+        &[
+            "start           epoll=",
+            "root  poll #1 {",
+            "accept4(",
+            "= EAGAIN",
+            "read slot",
+            "tests/trace.rs:",
+            "} = Pending",
+            "PARKED on fd",
+            "epoll_wait(timeout=none) ...",
+            "[queue 0, parked 1: root<-fd",
+            "... = 1",
+            " IN -> WAKE root (wake#1, queued)",
+            "root  poll #2 {",
+            "because wake#1 (fd",
+            "t1      spawn           trace::echo_once",
+            "by root",
+            "root    waker -> the end of t1",
+            "t1    poll #1 {",
+            "recv(",
+            "= EAGAIN",
+            "PARKED on fd",
+            "WAKE t1",
+            "t1    poll #2 {",
+            "= 5\n",
+            "not readable any more: a short read",
+            "send(",
+            "= 5\n",
+            "WAKE t1",
+            "= 0\n",
+            "epoll_ctl(DEL",
+            "t1    } = Ready",
+            "t1    end             finished",
+            "the end of t1 -> WAKE root",
+            "root  } = Ready",
+            "rt    stop",
+            "all checks hold",
+        ],
+    );
+}
+
+/// No wake without its poll, no poll without its wake.
+#[test]
+fn every_poll_but_the_first_names_its_wake() {
+    let body = || {
+        let runtime = Runtime::new().unwrap();
+        let remote = runtime.remote();
+        let done = Arc::new(AtomicU32::new(0));
+        let theirs = done.clone();
+        let waker = thread::spawn(move || {
+            for _ in 0..5 {
+                thread::sleep(Duration::from_millis(5));
+                let done = theirs.clone();
+                let job = remote.spawn(|| async move {
+                    sleep(Duration::from_millis(1)).await;
+                    done.fetch_add(1, Relaxed);
+                });
+                drop(job);
+            }
+        });
+        runtime.block_on(async {
+            let tasks: Vec<_> = (0..5)
+                .map(|n| {
+                    spawn(async move {
+                        timeout(Duration::from_millis(n), sleep(Duration::from_millis(3))).await
+                    })
+                })
+                .collect();
+            for task in tasks {
+                let _ = task.await.unwrap();
+            }
+            waken::task::yield_now().await;
+            while done.load(Relaxed) < 5 {
+                sleep(Duration::from_millis(3)).await;
+            }
+        });
+        waker.join().unwrap();
+    };
+    let Some((log, _)) = recorded("every_poll_but_the_first_names_its_wake", "log", body) else {
+        return;
+    };
+    let mut woken = BTreeSet::new();
+    let (mut polls, mut first) = (0, BTreeSet::new());
+    for line in log.lines() {
+        if let Some((_, rest)) = line.split_once("(wake#") {
+            let number = rest.split([',', ')']).next().unwrap();
+            assert!(woken.insert(number.to_owned()), "a wake is told twice: {line}");
+        }
+        if !line.contains("poll #") {
+            continue;
+        }
+        polls += 1;
+        match line.split_once("because wake#") {
+            Some((_, rest)) => {
+                assert!(woken.remove(rest.split(' ').next().unwrap()), "a poll by no wake: {line}")
+            }
+            None => {
+                assert!(
+                    line.contains("poll #1 {") && line.contains("for the first time"),
+                    "{line}"
+                );
+                assert!(first.insert(line.split_whitespace().nth(1).unwrap().to_owned()), "{line}");
+            }
+        }
+    }
+    assert!(polls > 25, "{polls} polls\n{log}");
+    assert!(woken.is_empty(), "of these wakes came no poll: {woken:?}");
+    assert!(
+        log.contains("thread 2 writes the eventfd") && log.ends_with("all checks hold\n"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_task_whose_waker_nobody_has_is_found_and_named() {
+    let body = || {
+        block_on(async {
+            let forgotten = spawn(poll_fn(|_| Poll::<()>::Pending));
+            let kept = spawn(async { sleep(Duration::from_millis(20)).await });
+            kept.await.unwrap();
+            drop(forgotten);
+        });
+    };
+    let Some((log, _)) = recorded("a_task_whose_waker_nobody_has_is_found_and_named", "log", body)
+    else {
+        return;
+    };
+    assert_in_order(
+        &log,
+        &[
+            "t1    } = Pending",
+            "PARKED on nobody",
+            "! no lost waker: t1, spawned at tests/trace.rs:",
+            "nobody holds its waker",
+        ],
+    );
+    assert_eq!(log.matches("no lost waker").count(), 1, "{log}");
+    assert!(log.ends_with("1 findings, 0 hints\n"), "{log}");
+}
+
+#[test]
+fn a_poll_that_holds_everybody_up_is_told_of_and_what_it_cost() {
+    let body = || {
+        block_on(async {
+            spawn(async { thread::sleep(Duration::from_millis(20)) });
+            spawn(async {}).await.unwrap();
+        });
+    };
+    let Some((log, _)) =
+        recorded("a_poll_that_holds_everybody_up_is_told_of_and_what_it_cost", "log", body)
+    else {
+        return;
+    };
+    assert_in_order(
+        &log,
+        &[
+            "t1    poll #1",
+            "t1    } = Ready    2",
+            "? no long poll: t1 was polled for 2",
+            "t2    poll #1",
+        ],
+    );
+    assert!(log.ends_with("all checks hold, 1 hints\n"), "{log}");
+}
+
+#[test]
+fn a_second_wake_is_shown_as_coalesced_and_a_late_one_as_nothing() {
+    let body = || {
+        block_on(async {
+            let mut polls = 0;
+            let task = spawn(poll_fn(move |cx| {
+                polls += 1;
+                cx.waker().wake_by_ref();
+                cx.waker().wake_by_ref();
+                if polls == 2 { Poll::Ready(cx.waker().clone()) } else { Poll::Pending }
+            }));
+            let late = task.await.unwrap();
+            late.wake();
+        });
+    };
+    let Some((log, _)) =
+        recorded("a_second_wake_is_shown_as_coalesced_and_a_late_one_as_nothing", "log", body)
+    else {
+        return;
+    };
+    assert_in_order(
+        &log,
+        &[
+            "itself -> WAKE t1 (wake#",
+            "it runs: once more, then)",
+            "itself -> wake t1 (it is queued already: nothing)",
+            "woken meanwhile",
+            "t1    poll #2 {",
+            "t1    end             finished",
+            "wake of a task that has ended: nothing",
+            "all checks hold",
+        ],
+    );
+}
+
+#[test]
+fn a_log_can_be_of_one_task_and_without_some_events() {
+    let Some((log, _)) =
+        recorded("a_log_can_be_of_one_task_and_without_some_events", "log:task=1:-call", echo_once)
+    else {
+        return;
+    };
+    let lines: Vec<&str> = log.lines().filter(|line| !line.starts_with("waken:")).collect();
+    assert!(
+        lines.len() > 5 && lines.iter().all(|line| line.split_whitespace().nth(1) == Some("t1")),
+        "{log}"
+    );
+    assert!(!log.contains("recv("), "{log}");
+}
+
+#[test]
+fn what_is_not_understood_is_said_and_the_program_runs() {
+    let name = "what_is_not_understood_is_said_and_the_program_runs";
+    if env::var_os("WAKEN_TRACE").is_some() {
+        block_on(async { eprintln!("it runs") });
+        return;
+    }
+    for wanted in ["nonsense", "page", "log:task", "log=/nowhere/there"] {
+        let ran = Command::new(env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env("WAKEN_TRACE", wanted)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(ran.stderr).unwrap();
+        assert!(
+            said.contains("waken: WAKEN_TRACE: ") && said.contains("it runs"),
+            "{wanted}: {said}"
+        );
+        assert_eq!(said.lines().count(), 2, "{wanted}: {said}");
+    }
+}
+
+/// A number after a key of JSON's, without a parser: the lines are ours.
+fn field<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    let (_, rest) = line.split_once(&format!("\"{key}\":"))?;
+    Some(rest.split([',', '}']).next().unwrap().trim_matches('"'))
+}
+
+/// The rules by which Perfetto drops an arrow without a word: TEACHING calls them the flow rules.
+#[test]
+fn the_timeline_has_an_arrow_for_each_wake_and_all_its_slices_nest() {
+    let Some((json, _)) = recorded(
+        "the_timeline_has_an_arrow_for_each_wake_and_all_its_slices_nest",
+        "timeline",
+        echo_once,
+    ) else {
+        return;
+    };
+    assert!(json.starts_with("[\n"));
+    let (mut open, mut begun): (BTreeMap<String, u32>, BTreeSet<String>) = Default::default();
+    let (mut arrows, mut last) = (0, 0.0);
+    for line in json.lines().skip(1) {
+        assert!(line.starts_with('{') && line.ends_with("},"), "{line}");
+        let (phase, row) = (field(line, "ph").unwrap(), field(line, "tid").unwrap().to_owned());
+        let at: f64 = field(line, "ts").unwrap().parse().unwrap();
+        assert!(phase == "M" || at + 0.002 >= last, "back in time: {line}");
+        last = at.max(last);
+        let open = open.entry(row).or_insert(0);
+        match phase {
+            "B" => *open += 1,
+            "E" => {
+                *open =
+                    open.checked_sub(1).unwrap_or_else(|| panic!("an end without a begin: {line}"))
+            }
+            "s" | "f" => {
+                assert!(*open > 0, "an arrow's end outside of a slice: {line}");
+                let id = field(line, "id").unwrap().to_owned();
+                if phase == "s" {
+                    assert!(!line.contains("\"bp\""), "{line}");
+                    assert!(begun.insert(id), "an id is used twice: {line}");
+                } else {
+                    assert!(begun.remove(&id), "an arrow that was not begun: {line}");
+                    arrows += 1;
+                }
+            }
+            "i" | "M" => {}
+            other => panic!("{other}: {line}"),
+        }
+    }
+    assert!(arrows >= 4, "{arrows} arrows");
+    assert!(begun.is_empty() && open.values().all(|open| *open == 0), "{begun:?} {open:?}");
+}
+
+/// As `kill -9` would leave it: what was told before the last sleep is whole.
+#[test]
+fn a_page_is_whole_wherever_the_program_ends_and_small() {
+    let body = || {
+        echo_once();
+        block_on(async {
+            sleep(Duration::from_millis(1)).await;
+            std::process::abort();
+        });
+    };
+    let name = "a_page_is_whole_wherever_the_program_ends_and_small";
+    let Some((page, _)) = recorded(name, "page", body) else { return };
+    let (viewer, batches) = page.split_once("<script>B(").unwrap();
+    let batches: Vec<&str> = batches.split("<script>B(").collect();
+    assert!(batches.len() > 4, "{} batches", batches.len());
+    assert!(batches.iter().all(|batch| batch.ends_with(")</script>\n")), "a batch is cut off");
+    assert!(
+        batches.last().unwrap().contains("epoll_wait(timeout="),
+        "it does not end at the last sleep"
+    );
+    assert!(page.len() < 300_000, "{} bytes", page.len());
+    for forbidden in ["http://", "https://", "src=", "href=", "@import", "url(h", "fetch("] {
+        assert!(!viewer.contains(forbidden), "the page asks somebody for something: {forbidden}");
+    }
+    assert!(viewer.contains("default-src 'none'"));
+}
+
+#[test]
+fn two_runtimes_are_told_apart() {
+    let body = || {
+        block_on(async {
+            let other =
+                thread::spawn(|| block_on(async { sleep(Duration::from_millis(300)).await }));
+            or(sleep(Duration::MAX), sleep(Duration::from_millis(100))).await;
+            other.join().unwrap();
+        });
+    };
+    let Some((log, _)) = recorded("two_runtimes_are_told_apart", "log", body) else { return };
+    assert!(log.contains(" r1 root") && log.contains(" r2 root"), "{log}");
+    assert_eq!(log.matches("all checks hold").count(), 2, "{log}");
+}
