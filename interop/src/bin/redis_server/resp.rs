@@ -1,0 +1,249 @@
+//! What clients send, cut into commands: RESP2 arrays of bulk strings, or lines typed by hand. It knows no socket and no command.
+//!
+//! `*2\r\n$3\r\nGET\r\n$1\r\na\r\n` and `GET a\r\n` are the same two words. The parser looks at bytes that lie in somebody's buffer and
+//! says where the words are: nothing is copied. When the command is not all there it remembers how far it came, so that a
+//! command that arrives in a thousand pieces is not read a thousand times. It takes a length for what it is, a claim: no
+//! memory is asked for before bytes have come.
+
+use std::fmt;
+use std::ops::{Index, Range};
+
+/// The limits of Redis are 64 KiB, 2³¹ and 512 MiB. A client can make the server keep one command, so ours are smaller.
+const LONGEST_LINE: usize = 64 << 10;
+const MOST_WORDS: i64 = 1 << 20;
+pub const LONGEST_WORD: i64 = 64 << 20;
+/// What a command may have altogether.
+pub const LONGEST_COMMAND: usize = 128 << 20;
+
+/// After these the rest of the stream means nothing: the client is told, and closed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ProtocolError {
+    TooBig(&'static str),
+    Invalid(&'static str),
+    ExpectedDollar(u8),
+    UnbalancedQuotes,
+}
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProtocolError::TooBig(what) => write!(f, "too big {what}"),
+            ProtocolError::Invalid(what) => write!(f, "invalid {what}"),
+            ProtocolError::ExpectedDollar(byte) => {
+                write!(f, "expected '$', got '{}'", *byte as char)
+            }
+            ProtocolError::UnbalancedQuotes => write!(f, "unbalanced quotes in request"),
+        }
+    }
+}
+
+/// The words of one command, its name first. There is at least one.
+#[derive(Clone, Copy)]
+pub struct Words<'a> {
+    bytes: &'a [u8],
+    places: &'a [Range<usize>],
+}
+
+impl<'a> Words<'a> {
+    pub fn len(self) -> usize {
+        self.places.len()
+    }
+
+    /// The words from this one on.
+    pub fn from(self, first: usize) -> impl Iterator<Item = &'a [u8]> {
+        self.places[first..].iter().map(move |place| &self.bytes[place.clone()])
+    }
+}
+
+impl Index<usize> for Words<'_> {
+    type Output = [u8];
+
+    fn index(&self, number: usize) -> &[u8] {
+        &self.bytes[self.places[number].clone()]
+    }
+}
+
+#[derive(Default)]
+pub struct Parser {
+    at: usize,                 // how far it came, in the command that is being read
+    places: Vec<Range<usize>>, // the words so far
+    missing: usize,            // words of the array that are to come
+    length: Option<usize>,     // of the next one, when that is known
+    unquoted: Vec<u8>,         // the words of a line, which lie nowhere as they are meant
+}
+
+impl Parser {
+    /// The first command of `bytes`, and how many of them it takes. None when more have to come: then `bytes` is to begin with the
+    /// same ones again.
+    pub fn next<'a>(
+        &'a mut self,
+        bytes: &'a [u8],
+    ) -> Result<Option<(Words<'a>, usize)>, ProtocolError> {
+        if self.missing == 0 {
+            self.places.clear();
+        }
+        // An empty array or line is nothing, and has no answer.
+        while self.places.is_empty() || self.missing > 0 {
+            let complete = match bytes.get(self.at) {
+                None => false,
+                Some(b'*') if self.missing == 0 => self.array_begins(bytes)?,
+                Some(_) if self.missing == 0 => {
+                    let Some(line) = self.line(bytes)? else { return Ok(None) };
+                    unquote(&bytes[line], &mut self.unquoted, &mut self.places)?;
+                    if !self.places.is_empty() {
+                        let words = Words { bytes: &self.unquoted, places: &self.places };
+                        return Ok(Some((words, std::mem::take(&mut self.at))));
+                    }
+                    true
+                }
+                Some(_) => self.word(bytes)?,
+            };
+            if !complete {
+                return Ok(None);
+            }
+        }
+        Ok(Some((Words { bytes, places: &self.places }, std::mem::take(&mut self.at))))
+    }
+
+    fn array_begins(&mut self, bytes: &[u8]) -> Result<bool, ProtocolError> {
+        let Some(count) = self.number(bytes, "mbulk count string")? else { return Ok(false) };
+        match count {
+            Some(..=0) => Ok(true),
+            Some(count @ ..=MOST_WORDS) => {
+                self.missing = count as usize;
+                Ok(true)
+            }
+            _ => Err(ProtocolError::Invalid("multibulk length")),
+        }
+    }
+
+    fn word(&mut self, bytes: &[u8]) -> Result<bool, ProtocolError> {
+        let length = match self.length {
+            Some(length) => length,
+            None => {
+                let dollar = bytes[self.at];
+                let Some(length) = self.number(bytes, "bulk count string")? else {
+                    return Ok(false);
+                };
+                if dollar != b'$' {
+                    return Err(ProtocolError::ExpectedDollar(dollar));
+                }
+                let Some(length @ 0..=LONGEST_WORD) = length else {
+                    return Err(ProtocolError::Invalid("bulk length"));
+                };
+                *self.length.insert(length as usize)
+            }
+        };
+        // Two bytes end a word. As Redis does, it does not ask which.
+        let (begin, end) = (self.at, self.at + length);
+        if bytes.len() < end + 2 {
+            return Ok(false);
+        }
+        self.places.push(begin..end);
+        (self.at, self.missing, self.length) = (end + 2, self.missing - 1, None);
+        Ok(true)
+    }
+
+    /// What is between a mark and the end of its line, as a number if it is one; none when the line is not all there.
+    fn number(
+        &mut self,
+        bytes: &[u8],
+        what: &'static str,
+    ) -> Result<Option<Option<i64>>, ProtocolError> {
+        let line = &bytes[self.at..];
+        match line.iter().take(LONGEST_LINE + 1).position(|&byte| byte == b'\r') {
+            None if line.len() > LONGEST_LINE => Err(ProtocolError::TooBig(what)),
+            Some(end) if end + 1 < line.len() => {
+                self.at += end + 2;
+                Ok(Some(integer(&line[1..end.max(1)])))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn line(&mut self, bytes: &[u8]) -> Result<Option<Range<usize>>, ProtocolError> {
+        let line = &bytes[self.at..];
+        match line.iter().take(LONGEST_LINE + 1).position(|&byte| byte == b'\n') {
+            None if line.len() > LONGEST_LINE => Err(ProtocolError::TooBig("inline request")),
+            None => Ok(None),
+            Some(end) => {
+                let begin = self.at;
+                self.at += end + 1;
+                let end = if line[..end].ends_with(b"\r") { end - 1 } else { end };
+                Ok(Some(begin..begin + end))
+            }
+        }
+    }
+}
+
+/// A number as Redis takes it: in the one way in which it would be written.
+pub fn integer(text: &[u8]) -> Option<i64> {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let is_written_so = match digits {
+        [b'0'] => digits.len() == text.len(),
+        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    if is_written_so { std::str::from_utf8(text).ok()?.parse().ok() } else { None }
+}
+
+/// Splits a line at its blanks, except within `"…"`, which has escapes, and `'…'`, which has but one.
+fn unquote(
+    line: &[u8],
+    unquoted: &mut Vec<u8>,
+    places: &mut Vec<Range<usize>>,
+) -> Result<(), ProtocolError> {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c);
+    unquoted.clear();
+    let mut rest = line;
+    loop {
+        rest = &rest[rest.iter().take_while(|byte| is_blank(byte)).count()..];
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let begin = unquoted.len();
+        while let Some((&byte, after)) = rest.split_first().filter(|(byte, _)| !is_blank(byte)) {
+            rest = match byte {
+                b'"' | b'\'' => quoted(byte, after, unquoted)
+                    .filter(|rest| rest.first().is_none_or(is_blank))
+                    .ok_or(ProtocolError::UnbalancedQuotes)?,
+                byte => {
+                    unquoted.push(byte);
+                    after
+                }
+            };
+        }
+        places.push(begin..unquoted.len());
+    }
+}
+
+/// What comes after the quote's end, if it has one.
+fn quoted<'a>(quote: u8, mut rest: &'a [u8], unquoted: &mut Vec<u8>) -> Option<&'a [u8]> {
+    let hex = |digit: &u8| (*digit as char).to_digit(16);
+    loop {
+        let byte;
+        (byte, rest) = match (quote, rest) {
+            (_, [end, after @ ..]) if *end == quote => return Some(after),
+            (b'\'', [b'\\', b'\'', after @ ..]) => (b'\'', after),
+            (b'"', [b'\\', b'x', high, low, after @ ..])
+                if hex(high).is_some() && hex(low).is_some() =>
+            {
+                ((hex(high)? * 16 + hex(low)?) as u8, after)
+            }
+            (b'"', [b'\\', escape, after @ ..]) => {
+                let byte = match escape {
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    b'b' => 8,
+                    b'a' => 7,
+                    other => *other,
+                };
+                (byte, after)
+            }
+            (_, [byte, after @ ..]) => (*byte, after),
+            (_, []) => return None,
+        };
+        unquoted.push(byte);
+    }
+}
