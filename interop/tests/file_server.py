@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.parse
 
@@ -32,7 +33,7 @@ def main(folder):
         files = make(place, root)
         with Program(folder, "file_server", str(root), "127.0.0.1:0", str(PATIENCE_S)) as server:
             base = descriptors(server)
-            silent = slow_clients(server)
+            slow = SlowClients(server)
             what_is_there(server, files)
             ranges(server, files["some.txt"])
             validators(server, root / "some.txt", files["some.txt"])
@@ -40,7 +41,7 @@ def main(folder):
             took = downloads(server, files, place)
             changes(server, root, place)
             rate = with_wrk(server)
-            silent.send(None)
+            slow.end()
             check("its descriptors are those it began with", settles(lambda: descriptors(server), base), base)
             complaints = server.ended()
             check("it has not panicked", "panicked" in complaints, False)
@@ -333,42 +334,47 @@ def with_wrk(server):
     return float(re.search(r"Requests/sec: +([\d.]+)", said)[1])
 
 
-def slow_clients(server):
-    """Clients that ask for the large file and read nothing, one that reads a little, and one that never ends its request: while all
-    else is tested. What became of them is looked at when this is asked the second time."""
+class SlowClients:
+    """Clients that ask for the large file and read nothing, one that reads a little, and one that never ends its request: all while
+    everything else is tested."""
 
-    def generator():
-        begin, before = time.monotonic(), resident_mib(server)
-        slow = []
-        for n in range(SLOW + 2):
-            stream = socket.socket()
+    def __init__(self, server):
+        before = resident_mib(server)
+        self.headless, *self.silent = [socket.socket() for _ in range(SLOW + 1)]
+        for stream in (self.headless, *self.silent):
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
             stream.settimeout(30)
             stream.connect((server.host, server.port))
-            stream.sendall(b"GET /large.bin HTTP/1.1\r\nhost: x\r\n" + (b"" if n == SLOW else b"\r\n"))
-            slow.append(stream)
-        steady, headless = slow.pop(), slow.pop()
-        settles(lambda: all(unsent(stream) for stream in slow), True)
+            stream.sendall(b"GET /large.bin HTTP/1.1\r\nhost: x\r\n" + (b"" if stream is self.headless else b"\r\n"))
+        settles(lambda: all(unsent(stream) for stream in self.silent), True)
         cost = resident_mib(server) - before
         # A piece each, and what the allocator makes of it. 200 MiB each would be 10 GiB.
         check("clients that read nothing cost a piece each", cost < SLOW * 0.3 + 10, True)
         print(f"    {cost:.1f} MiB for {SLOW}")
-        yield
+        self.little = 0
+        self.reader = threading.Thread(target=self.read_a_little, args=(server,), daemon=True)
+        self.reader.start()
 
-        # This reads so little that the kernel never tells of room.
-        while time.monotonic() - begin < 4 * PATIENCE_S:
-            equal("the slow one is served", len(steady.recv(4000)) > 0, True)
-            time.sleep(0.2)
-        check("who takes nothing is cut off", [until_the_end(stream, 200 * MIB) for stream in slow], [True] * SLOW)
-        check("who takes a little is not", len(steady.recv(8000)) > 0, True)
-        check("a head that does not end is cut off", until_the_end(headless, 1), True)
-        steady.close()
-        headless.close()
-        yield
+    def read_a_little(self, server):
+        """First fast, so that the kernel makes the server's buffer large: of what is read slowly then, it does not tell for long. 200 KB/s
+        are enough for a window of 2 MiB to open in time; TCP tells of a sixteenth, no less."""
+        with socket.socket() as stream:
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            stream.settimeout(30)
+            stream.connect((server.host, server.port))
+            stream.sendall(b"GET /large.bin HTTP/1.1\r\nhost: x\r\n\r\n")
+            length = some(stream, 50 * MIB)
+            begin = time.monotonic()
+            while time.monotonic() - begin < 4 * PATIENCE_S:
+                length += len(stream.recv(20_000))
+                time.sleep(0.1)
+            self.little = length + some(stream, 100 * MIB - length)
 
-    running = generator()
-    next(running)
-    return running
+    def end(self):
+        self.reader.join(60)
+        check("who takes a little is served for as long as that takes", self.little, 100 * MIB)
+        check("who takes nothing is cut off", [until_the_end(stream, 20 * MIB) for stream in self.silent], [True] * SLOW)
+        check("and so is a head that does not end", until_the_end(self.headless, 1), True)
 
 
 def unsent(stream):
@@ -377,13 +383,18 @@ def unsent(stream):
         return bool(stream.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
 
 
+def some(stream, wanted):
+    """How much of that comes."""
+    length = 0
+    while length < wanted and (part := stream.recv(min(1 << 20, wanted - length))):
+        length += len(part)
+    return length
+
+
 def until_the_end(stream, most):
     """Whether it was closed before it had sent `most`."""
     with stream, contextlib.suppress(ConnectionResetError):
-        length = 0
-        while part := stream.recv(1 << 20):
-            length += len(part)
-        return length < most
+        return some(stream, most) < most
     return True
 
 

@@ -98,7 +98,7 @@ def connected(port):
 def talk(port, request, length):
     with connected(port) as stream:
         stream.sendall(request)
-        return stream.recv(length, socket.MSG_WAITALL)
+        return stream.makefile("rb").read(length)
 
 
 def until_closed(port, request):
