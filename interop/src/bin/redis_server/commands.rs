@@ -641,3 +641,15 @@ fn subscription(call: &Call, what: &[u8], name: Option<&[u8]>) {
     bulk_or_null(call, name);
     call.output.integer(call.client.subscriptions.borrow().len() as i64);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// They are looked for by halves, in a room of sixteen bytes.
+    #[test]
+    fn the_table_is_in_order() {
+        assert!(COMMANDS.is_sorted_by(|(one, ..), (next, ..)| one < next));
+        assert!(COMMANDS.iter().all(|(name, ..)| (1..=16).contains(&name.len())));
+    }
+}

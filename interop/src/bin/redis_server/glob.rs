@@ -60,3 +60,36 @@ fn is_in_class(class: &[u8], byte: u8) -> (bool, usize) {
         at += length;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn patterns() {
+        let table = [
+            ("", "", true),
+            ("", "a", false),
+            ("*", "", true),
+            ("a*b*c", "aXbXbXc", true),
+            ("a*b*c", "aXbXbX", false),
+            ("h[ae]llo", "hallo", true),
+            ("h[^ae]llo", "hallo", false),
+            ("h[e-a]llo", "hcllo", true),
+            ("h\\*", "h*", true),
+            ("h\\*", "hx", false),
+            ("[a", "a", true),
+            ("?", "", false),
+        ];
+        for (pattern, text, expected) in table {
+            assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
+        }
+    }
+
+    /// Tried at every place for every `*`, this would not end.
+    #[test]
+    fn many_stars_take_no_longer() {
+        let pattern = [b"a*".repeat(50), b"b".to_vec()].concat();
+        assert!(!matches(&pattern, &[b'a'; 10_000]));
+    }
+}

@@ -123,3 +123,41 @@ pub fn write_integer(bytes: &mut Vec<u8>, number: i64) {
         write!(bytes, "{number}").expect("a `Vec` takes all");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_in_parts_is_what_was_written() {
+        let output = Output::default();
+        let (mut expected, mut sent) = (Vec::new(), Vec::new());
+        for n in 0..1000 {
+            output.bulk(n.to_string().as_bytes());
+            expected.extend_from_slice(format!("${}\r\n{n}\r\n", n.to_string().len()).as_bytes());
+            let take = |bytes: &[u8]| {
+                let part = &bytes[..bytes.len().min(n % 13)];
+                sent.extend_from_slice(part);
+                Ok::<usize, ()>(part.len())
+            };
+            output.send(take).unwrap();
+            assert_eq!(output.len(), expected.len() - sent.len());
+        }
+        output
+            .send(|bytes| {
+                Ok::<usize, ()>({
+                    sent.extend_from_slice(bytes);
+                    bytes.len()
+                })
+            })
+            .unwrap();
+        assert!(output.is_empty() && sent == expected);
+    }
+
+    #[test]
+    fn an_error_is_one_line() {
+        let output = Output::default();
+        output.error("ERR a\r\nb");
+        assert_eq!(output.into_bytes(), b"-ERR a  b\r\n");
+    }
+}

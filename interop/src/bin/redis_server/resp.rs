@@ -247,3 +247,82 @@ fn quoted<'a>(quote: u8, mut rest: &'a [u8], unquoted: &mut Vec<u8>) -> Option<&
         unquoted.push(byte);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The commands of a stream that comes in pieces, and what comes after them.
+    fn commands(pieces: &[&[u8]]) -> (Vec<Vec<Vec<u8>>>, Option<ProtocolError>) {
+        let (mut parser, mut rest, mut commands) = (Parser::default(), Vec::new(), Vec::new());
+        for piece in pieces {
+            rest.extend_from_slice(piece);
+            loop {
+                let length = match parser.next(&rest) {
+                    Ok(Some((words, length))) => {
+                        commands.push(words.from(0).map(<[u8]>::to_vec).collect());
+                        length
+                    }
+                    Ok(None) => break,
+                    Err(error) => return (commands, Some(error)),
+                };
+                rest.drain(..length);
+            }
+        }
+        (commands, None)
+    }
+
+    const STREAM: &[u8] =
+        b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n*0\r\n PING  \"a b\\x41\"\r\n\r\n*3\r\n$3\r\nSET\r\n$0\r\n\r\n$4\r\n\r\n*1\r\n*-1\r\nECHO ''\n";
+
+    #[test]
+    fn a_command_is_the_same_wherever_it_is_cut() {
+        let (expected, error) = commands(&[STREAM]);
+        assert_eq!(error, None);
+        let words = |words: &[&[u8]]| words.iter().map(|word| word.to_vec()).collect::<Vec<_>>();
+        assert_eq!(
+            expected,
+            [
+                words(&[b"GET", b"a"]),
+                words(&[b"PING", b"a bA"]),
+                words(&[b"SET", b"", b"\r\n*1"]),
+                words(&[b"ECHO", b""]),
+            ]
+        );
+        for cut in 1..STREAM.len() {
+            let (begin, end) = STREAM.split_at(cut);
+            assert_eq!(commands(&[begin, end]), (expected.clone(), None), "cut at {cut}");
+        }
+        let bytes: Vec<&[u8]> = STREAM.chunks(1).collect();
+        assert_eq!(commands(&bytes), (expected, None));
+    }
+
+    #[test]
+    fn a_length_costs_nothing_before_its_bytes_have_come() {
+        let mut parser = Parser::default();
+        assert!(parser.next(b"*1048576\r\n$67108864\r\n").unwrap().is_none());
+        assert!(parser.places.capacity() < 100);
+    }
+
+    #[test]
+    fn what_is_no_command_is_an_error() {
+        let error = |bytes: &[u8]| commands(&[bytes]).1;
+        assert_eq!(error(b"*1048577\r\n"), Some(ProtocolError::Invalid("multibulk length")));
+        assert_eq!(error(b"*1\r\n$67108865\r\n"), Some(ProtocolError::Invalid("bulk length")));
+        assert_eq!(error(b"*1\r\n$-1\r\n"), Some(ProtocolError::Invalid("bulk length")));
+        assert_eq!(error(b"*1\r\n:1\r\n"), Some(ProtocolError::ExpectedDollar(b':')));
+        assert_eq!(error(b"ECHO \"a\n"), Some(ProtocolError::UnbalancedQuotes));
+        assert_eq!(error(&[b'x'; LONGEST_LINE]), None);
+        assert_eq!(error(&[b'x'; LONGEST_LINE + 1]), Some(ProtocolError::TooBig("inline request")));
+    }
+
+    #[test]
+    fn an_integer_is_written_in_one_way() {
+        for number in [0, 1, -1, 10, i64::MAX, i64::MIN] {
+            assert_eq!(integer(number.to_string().as_bytes()), Some(number));
+        }
+        for text in ["", "-", "+1", "-0", "01", "1 ", "1.0", "9223372036854775808", "١"] {
+            assert_eq!(integer(text.as_bytes()), None, "{text}");
+        }
+    }
+}

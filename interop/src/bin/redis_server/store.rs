@@ -184,3 +184,52 @@ pub enum End {
     Left,
     Right,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_goes_at_its_deadline_and_not_before() {
+        let mut store = Store::default();
+        for (key, deadline) in [(b"b", 20), (b"a", 10), (b"c", 30)] {
+            store.set(key, b"x");
+            store.set_deadline(key, Some(deadline));
+        }
+        assert_eq!(store.next_deadline(), Some(10));
+        store.advance(9);
+        assert_eq!(store.len(), 3);
+        store.advance(20);
+        assert_eq!(store.keys().collect::<Vec<_>>(), [b"c"]);
+        assert_eq!(store.next_deadline(), Some(30));
+    }
+
+    /// Each way by which a key can lose its deadline: what is left behind would remove the next key of that name.
+    #[test]
+    fn a_deadline_goes_with_its_key() {
+        let ways: [fn(&mut Store); 5] = [
+            |store| store.set_deadline(b"a", None),
+            |store| store.set(b"a", b"new"),
+            |store| assert!(store.remove(b"a")),
+            |store| store.clear(),
+            |store| store.set_deadline(b"a", Some(0)),
+        ];
+        for way in ways {
+            let mut store = Store::default();
+            store.set(b"a", b"x");
+            store.set_deadline(b"a", Some(10));
+            way(&mut store);
+            assert_eq!((store.next_deadline(), store.deadlines.len()), (None, 0));
+        }
+    }
+
+    #[test]
+    fn an_empty_list_is_no_key() {
+        let mut store = Store::default();
+        store.list_mut(b"a").unwrap().push_back(b"x".as_slice().into());
+        store.set_deadline(b"a", Some(10));
+        assert_eq!(store.text(b"a"), Err(WrongType));
+        store.pop(b"a", 5, End::Left, |element| assert_eq!(&*element, b"x")).unwrap();
+        assert_eq!((store.len(), store.next_deadline()), (0, None));
+    }
+}
