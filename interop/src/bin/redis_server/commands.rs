@@ -89,6 +89,9 @@ const WHILE_SUBSCRIBED: [&str; 6] =
 
 /// Performs one command, and answers it. A break is the end of the conversation.
 pub fn perform(server: &Server, client: &Rc<Client>, words: Words<'_>) -> ControlFlow<()> {
+    if words.len() == 0 {
+        return ControlFlow::Continue(()); // an empty line is nothing, and has no answer
+    }
     server.commands.set(server.commands.get() + 1);
     let call = Call { server, client, output: &client.output, words };
     let mut lower = [0; 16];

@@ -73,7 +73,7 @@ pub struct Connection<'a> {
     parser: Parser,
     rest: Vec<u8>,   // what has come and is not performed: half a command, or held back
     held_back: bool, // more can be performed when there is room for answers
-    heard: Instant,  // when the last bytes came, if there is a rest
+    heard: Instant,  // since when the rest is what it is, if there is one
     stalled: Option<Instant>, // the last progress of the output, if the kernel has not taken all
     last: bool,      // nothing is read any more, and only answers are left
 }
@@ -160,16 +160,16 @@ impl<'a> Connection<'a> {
         }
         if self.rest.is_empty() {
             let done = self.perform(came);
-            self.rest.extend_from_slice(&came[done..]);
+            if done < came.len() {
+                self.rest.extend_from_slice(&came[done..]);
+                self.heard = Instant::now();
+            }
         } else {
             if self.rest.len() > LONGEST_COMMAND {
                 return Err(io::Error::other("too large a command"));
             }
             self.rest.extend_from_slice(came);
             self.perform_rest();
-        }
-        if !self.rest.is_empty() {
-            self.heard = Instant::now();
         }
         Ok(came.len() == buffer.len())
     }
@@ -180,6 +180,7 @@ impl<'a> Connection<'a> {
         if done < rest.len() {
             rest.drain(..done);
             self.rest = rest;
+            self.heard = Instant::now();
         }
     }
 

@@ -161,11 +161,23 @@ fn main() -> io::Result<()> {
 async fn serve(server: Rc<Server>, number: u64, stream: AsyncTcpStream, peer: SocketAddr) {
     let client = Rc::new(Client::new(number, stream));
     server.clients.borrow_mut().insert(number, client.clone());
-    if let Err(error) = Connection::new(&server, &client).run().await {
+    let presence = Presence { server, client };
+    if let Err(error) = Connection::new(&presence.server, &presence.client).run().await {
         eprintln!("{peer}: {error}");
     }
-    server.pubsub.borrow_mut().leave(&client);
-    server.clients.borrow_mut().remove(&number);
+}
+
+/// A client is known for as long as its task is there, however that ends.
+struct Presence {
+    server: Rc<Server>,
+    client: Rc<Client>,
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.server.pubsub.borrow_mut().leave(&self.client);
+        self.server.clients.borrow_mut().remove(&self.client.number);
+    }
 }
 
 struct Options {

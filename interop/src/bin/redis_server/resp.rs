@@ -12,6 +12,8 @@ use std::ops::{Index, Range};
 const LONGEST_LINE: usize = 64 << 10;
 const MOST_WORDS: i64 = 1 << 20;
 pub const LONGEST_WORD: i64 = 64 << 20;
+/// Room for so many is kept for the next command.
+const MANY_WORDS: usize = 1 << 10;
 /// What a command may have altogether.
 pub const LONGEST_COMMAND: usize = 128 << 20;
 
@@ -37,7 +39,7 @@ impl fmt::Display for ProtocolError {
     }
 }
 
-/// The words of one command, its name first. There is at least one.
+/// The words of one command, its name first.
 #[derive(Clone, Copy)]
 pub struct Words<'a> {
     bytes: &'a [u8],
@@ -73,32 +75,23 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// The first command of `bytes`, and how many of them it takes. None when more have to come: then `bytes` is to begin with the
-    /// same ones again.
+    /// The first command of `bytes`, and how many of them it takes. An empty line, or array, has no words. None when more bytes have to
+    /// come: then `bytes` is to begin with the same ones again.
     pub fn next<'a>(
         &'a mut self,
         bytes: &'a [u8],
     ) -> Result<Option<(Words<'a>, usize)>, ProtocolError> {
         if self.missing == 0 {
             self.places.clear();
+            self.places.shrink_to(MANY_WORDS);
+            match bytes.first() {
+                Some(b'*') if self.array_begins(bytes)? => {}
+                Some(b'*') | None => return Ok(None),
+                Some(_) => return self.line(bytes),
+            }
         }
-        // An empty array or line is nothing, and has no answer.
-        while self.places.is_empty() || self.missing > 0 {
-            let complete = match bytes.get(self.at) {
-                None => false,
-                Some(b'*') if self.missing == 0 => self.array_begins(bytes)?,
-                Some(_) if self.missing == 0 => {
-                    let Some(line) = self.line(bytes)? else { return Ok(None) };
-                    unquote(&bytes[line], &mut self.unquoted, &mut self.places)?;
-                    if !self.places.is_empty() {
-                        let words = Words { bytes: &self.unquoted, places: &self.places };
-                        return Ok(Some((words, std::mem::take(&mut self.at))));
-                    }
-                    true
-                }
-                Some(_) => self.word(bytes)?,
-            };
-            if !complete {
+        while self.missing > 0 {
+            if !self.word(bytes)? {
                 return Ok(None);
             }
         }
@@ -121,7 +114,7 @@ impl Parser {
         let length = match self.length {
             Some(length) => length,
             None => {
-                let dollar = bytes[self.at];
+                let Some(&dollar) = bytes.get(self.at) else { return Ok(false) };
                 let Some(length) = self.number(bytes, "bulk count string")? else {
                     return Ok(false);
                 };
@@ -161,16 +154,14 @@ impl Parser {
         }
     }
 
-    fn line(&mut self, bytes: &[u8]) -> Result<Option<Range<usize>>, ProtocolError> {
-        let line = &bytes[self.at..];
-        match line.iter().take(LONGEST_LINE + 1).position(|&byte| byte == b'\n') {
-            None if line.len() > LONGEST_LINE => Err(ProtocolError::TooBig("inline request")),
+    fn line(&mut self, bytes: &[u8]) -> Result<Option<(Words<'_>, usize)>, ProtocolError> {
+        match bytes.iter().take(LONGEST_LINE + 1).position(|&byte| byte == b'\n') {
+            None if bytes.len() > LONGEST_LINE => Err(ProtocolError::TooBig("inline request")),
             None => Ok(None),
             Some(end) => {
-                let begin = self.at;
-                self.at += end + 1;
-                let end = if line[..end].ends_with(b"\r") { end - 1 } else { end };
-                Ok(Some(begin..begin + end))
+                let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
+                unquote(line, &mut self.unquoted, &mut self.places)?;
+                Ok(Some((Words { bytes: &self.unquoted, places: &self.places }, end + 1)))
             }
         }
     }
@@ -260,7 +251,9 @@ mod tests {
             loop {
                 let length = match parser.next(&rest) {
                     Ok(Some((words, length))) => {
-                        commands.push(words.from(0).map(<[u8]>::to_vec).collect());
+                        if words.len() > 0 {
+                            commands.push(words.from(0).map(<[u8]>::to_vec).collect());
+                        }
                         length
                     }
                     Ok(None) => break,
