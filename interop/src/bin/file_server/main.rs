@@ -13,9 +13,9 @@
 //! reads a piece. hyper asks for a piece when it has room, so a slow client costs one piece. From memory, a MB takes 0.5 ms of a
 //! processor that way. sendfile(2) takes 0.25 ms, as it copies nothing, but then HTTP is one's own, and it waits for the disk just the same.
 //!
-//! What is outside of ROOT is not there: the kernel itself refuses to go up or away, by `..` or by a symbolic link
-//! (openat2(2), `RESOLVE_BENEATH`). Links to what is inside work, if they are relative. There are no listings: `/` at the end of a
-//! path shows the directory's `index.html`.
+//! Everything beneath ROOT is public, and nothing else is there: the kernel itself refuses to go up or away, by `..` or by a
+//! symbolic link (openat2(2), `RESOLVE_BENEATH`, since Linux 5.6). Links to what is inside work, if they are relative. There are no
+//! listings: `/` at the end of a path shows the directory's `index.html`.
 //!
 //! `conditions.rs` is what HTTP says about ranges and validators, `files.rs` opens and reads, `patient.rs` is the limit for writing.
 //! The crates: waken with features `hyper` and `blocking`, hyper with `http1` and `server`, http-body-util, futures-lite,
@@ -45,7 +45,7 @@ use waken::hyper::HyperTimer;
 use waken::{AsyncTcpListener, JoinSet, block_on, unblock};
 
 /// The head of a request has to be there by then; so the pause between two is no longer either.
-const HEAD: Duration = Duration::from_secs(10);
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// When there are as many, clients wait in the kernel's queue.
 const CONNECTIONS: usize = 1024;
 
@@ -54,15 +54,15 @@ fn main() -> io::Result<()> {
     let usage = || io::Error::other("file_server ROOT [ADDR [PATIENCE]]");
     let root = arguments.next().ok_or_else(usage)?;
     let address = arguments.next().unwrap_or("127.0.0.1:7000".into());
-    let patience = arguments.next().map_or(Ok(20), |seconds| seconds.parse());
-    let patience = Duration::from_secs(patience.map_err(|_| usage())?);
+    let patience = arguments.next().map_or(Ok(20_u32), |seconds| seconds.parse());
+    let patience = Duration::from_secs(patience.map_err(|_| usage())?.into());
     let root = Arc::new(File::open(root)?);
     block_on(async {
         let listener = AsyncTcpListener::bind(address).await?;
         println!("listening on {}", listener.local_addr()?);
         let mut http = http1::Builder::new();
         // hyper asks for a piece when it holds less than this, and writes it from where it lies.
-        http.timer(HyperTimer).header_read_timeout(HEAD).max_buf_size(16 << 10);
+        http.timer(HyperTimer).header_read_timeout(HEAD_WITHIN).max_buf_size(16 << 10);
         let mut connections = JoinSet::new();
         loop {
             while connections.len() >= CONNECTIONS {

@@ -18,11 +18,13 @@
 //! | `--drain` | 10 | seconds for what is in flight, after SIGTERM or Ctrl-C |
 //!
 //! Reading order: `resp.rs` what comes in, `output.rs` what goes out, `store.rs` the data, `commands.rs` what may be done to them,
-//! `pubsub.rs` who hears what; none of these waits or knows a socket. `connection.rs` is where all the waiting is done. Besides waken (feature `signal`)
-//! there are futures-lite (`or`), socket2 (keep-alive) and libc (the numbers of two signals).
+//! `pubsub.rs` who hears what; none of these waits or knows a socket. `connection.rs` is where all the waiting is done. What needs no
+//! socket is tested without one, by `cargo test --bin redis_server`. Besides waken (feature `signal`) there are futures-lite
+//! (`or`), socket2 (keep-alive) and libc (the numbers of two signals).
 //!
 //! All of it is one thread: a command is performed from beginning to end before the next one, so that each is atomic, and data
 //! are shared by `Rc` and `RefCell` with no lock. There is no password, and no limit for all data together: it is for friends.
+//! What it does not know, such as transactions and other types, is an unknown command.
 
 mod bell;
 mod commands;
@@ -67,8 +69,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Lets the store know the time, which whoever performs commands does first: Unix time when the server began, and from there by a clock
-    /// that nobody sets.
+    /// Lets the store know the time, which whoever performs commands does first. Unix time when the server began, and from
+    /// there by a clock that nobody sets.
     fn tick(&self) {
         let now = self.begin_ms + self.begin.elapsed().as_millis() as u64;
         self.store.borrow_mut().advance(now);
