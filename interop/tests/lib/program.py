@@ -40,6 +40,10 @@ class Program:
         self.process.wait()
         return self.said()
 
+    def descriptors(self):
+        """How many it has open."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
     def asked_to_end(self, within_s=30, by=signal.SIGTERM):
         """Asks it to end, and returns its exit code."""
         self.process.send_signal(by)
@@ -51,6 +55,14 @@ class Program:
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
+
+
+def soon(what, expected, within_s=10):
+    """What `what()` is when it is `expected`, or at last: things that end by themselves take a moment."""
+    deadline = time.monotonic() + within_s
+    while (found := what()) != expected and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
 
 
 def check(what, found, expected):
