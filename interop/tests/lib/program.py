@@ -68,7 +68,8 @@ def soon(what, expected, within_s=10):
 def check(what, found, expected):
     """One line for each thing that was looked at; the first that is otherwise ends the test."""
     if found != expected:
-        sys.exit(f"FAILED: {what}: {found!r}, and not {expected!r}")
+        found, expected = (repr(it)[:1000] for it in (found, expected))
+        sys.exit(f"FAILED: {what}: {found}, and not {expected}")
     print(f"ok: {what}", flush=True)
 
 

@@ -1,0 +1,196 @@
+"""`axum_app` under curl, wrk and Python's `websockets`: each of its routes, handlers that are slow or panic, an upgrade, and an end
+that loses no request and tells each WebSocket."""
+# programs: axum_app
+# needs: curl wrk ab=apache2-utils
+# pip: websockets==15.0.1
+
+import asyncio
+import json
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from lib.program import Program, check, soon
+
+
+def curl(*words):
+    return subprocess.run(["curl", "-sS", "--max-time", "30", *words], capture_output=True, text=True).stdout
+
+
+def routes(url):
+    code = ["-o", "/dev/null", "-w", "%{http_code}"]
+    check("the peer's address", re.fullmatch(r"hello, 127\.0\.0\.1:\d+\n", curl(url + "/")) is not None, True)
+    check("no notes", json.loads(curl(url + "/notes")), [])
+    for n in (1, 2, 3):
+        check(f"note {n}", json.loads(curl("--json", json.dumps({"text": f"ü{n}"}), url + "/notes")), {"id": n, "text": f"ü{n}"})
+    check("one of them", json.loads(curl(url + "/notes/2")), {"id": 2, "text": "ü2"})
+    check("deleted", curl(*code, "-X", "DELETE", url + "/notes/2"), "204")
+    check("the others", [note["id"] for note in json.loads(curl(url + "/notes"))], [1, 3])
+    large = "@-", json.dumps({"text": "x" * (3 << 20)})
+    for what, words, expected in (
+        ("deleted again", ["-X", "DELETE", url + "/notes/2"], "404"),
+        ("no number", [url + "/notes/x"], "400"),
+        ("no such path", [url + "/nothing"], "404"),
+        ("no such method", ["-X", "PUT", url + "/notes"], "405"),
+        ("no JSON", ["--json", "{", url + "/notes"], "400"),
+        ("other JSON", ["--json", '{"n": 1}', url + "/notes"], "422"),
+        ("not said to be JSON", ["-d", '{"text": "x"}', url + "/notes"], "415"),
+        ("no query", [url + "/ticks"], "400"),
+        ("no WebSocket", [url + "/echo"], "400"),
+        ("a panic", [url + "/panic"], "500"),
+        ("and the next request on its connection", [url + "/panic", "-o", "/dev/null", url + "/"], "500200"),
+    ):
+        check(what, curl(*code, *words), expected)
+    sent = subprocess.run(["curl", "-sS", *code, "--json", "@-", url + "/notes"], input=large[1], capture_output=True, text=True)
+    check("a body that is too large", sent.stdout, "413")
+
+    begin, seen = time.monotonic(), []
+    with subprocess.Popen(["curl", "-sSN", url + "/ticks?count=5"], stdout=subprocess.PIPE, text=True) as ticks:
+        for line in ticks.stdout:
+            seen.append((line, time.monotonic() - begin))
+    check("each tick", [line for line, _ in seen], [f"tick {n}\n" for n in range(5)])
+    check("comes when it is made", all(0.19 * (n + 1) < at < 0.2 * (n + 1) + 1 for n, (_, at) in enumerate(seen)), True)
+    check("and not all at the end", seen[-1][1] - seen[0][1] > 0.7, True)
+
+
+class Slow(threading.Thread):
+    """What it is told, and after how long."""
+
+    def __init__(self, server, sent, drip=b""):
+        super().__init__(daemon=True)
+        self.client, self.drip, self.told, self.took = socket.create_connection((server.host, server.port)), drip, b"", None
+        self.client.sendall(sent)
+        self.client.settimeout(0.5)
+        self.start()
+
+    def run(self):
+        begin = time.monotonic()
+        while time.monotonic() - begin < 60:
+            try:
+                self.client.sendall(self.drip)
+                data = self.client.recv(4096)
+                self.told += data
+                if not data:
+                    break
+            except TimeoutError:
+                pass
+            except ConnectionError:
+                break
+        self.took = time.monotonic() - begin
+        self.client.close()
+
+    def check(self, what, low, high, told):
+        self.join(80)
+        check(f"{what}: {low} to {high} s, {self.took:.1f}", (low <= self.took <= high, self.told[:12]), (True, told))
+
+
+def number(pattern, text):
+    found = re.search(pattern, text)
+    if not found:
+        sys.exit(f"FAILED: no {pattern!r} in {text}")
+    return float(found.group(1))
+
+
+def load(url):
+    said = subprocess.run(["wrk", "-t", "2", "-c", "64", "-d", "3", url + "/notes"], capture_output=True, text=True).stdout
+    check("wrk has no errors", ("Socket errors" in said, "Non-2xx" in said, number(r"(\d+) requests in", said) > 1000), (False, False, True))
+    for how in ([], ["-k"]):
+        ab = subprocess.run(["ab", "-q", "-c", "50", "-n", "5000", *how, url + "/notes"], capture_output=True, text=True).stdout
+        good = number(r"Complete requests: +(\d+)", ab) - number(r"Failed requests: +(\d+)", ab)
+        check(f"ab {''.join(how)}", (good, "Non-2xx" in ab), (5000, False))
+    return number(r"Requests/sec: +([0-9.]+)", said)
+
+
+async def sockets(url):
+    async with connect(url, compression=None) as ws:
+        for message in ("", "hello", b"bytes", "x" * 70000, os.urandom(1 << 20)):
+            await ws.send(message)
+            check(f"{type(message).__name__} of {len(message)}", await ws.recv() == message, True)
+        await asyncio.wait_for(await ws.ping(), 10)
+        await ws.send(["in ", "two"])
+        check("fragments", await ws.recv(), "in two")
+        await ws.close(1000)
+        check("our close is answered", ws.protocol.close_rcvd.code, 1000)
+
+    async def one(n):
+        async with connect(url, compression=None) as ws:
+            for round in range(20):
+                await ws.send(f"{n} {round}")
+                if await ws.recv() != f"{n} {round}":
+                    return "another's message"
+
+    check("two hundred at once", await asyncio.gather(*(one(n) for n in range(200))), [None] * 200)
+    async with connect(url, compression=None) as ws:
+        await ws.send(bytes((1 << 20) + 1))
+        try:
+            await ws.recv()
+        except ConnectionClosed as closed:
+            check("too large", closed.rcvd and closed.rcvd.code, 1009)
+    gone = await connect(url, compression=None)
+    gone.transport.abort()
+
+
+async def end(folder):
+    with Program(folder, "axum_app", "127.0.0.1:0") as server:
+        url = f"http://{server.host}:{server.port}"
+        sockets = [await connect(url.replace("http", "ws") + "/echo", compression=None) for _ in range(20)]
+        for ws in sockets:
+            await ws.send("hello")
+            await ws.recv()
+        in_flight = [
+            subprocess.Popen(["curl", "-sS", url + path], stdout=subprocess.PIPE, text=True) for path in ["/sleep/2000", "/ticks?count=10"] * 5
+        ]
+        idle = [socket.create_connection((server.host, server.port)) for _ in range(5)]
+        await asyncio.sleep(0.5)
+        begin = time.monotonic()
+        asked = asyncio.create_task(asyncio.to_thread(server.asked_to_end))
+        told = []
+        for ws in sockets:
+            try:
+                await ws.recv()
+            except ConnectionClosed as closed:
+                told.append(closed.rcvd and closed.rcvd.code)
+        check("each WebSocket is told", told, [1001] * 20)
+        check("asked to end, it ends with 0", await asked, 0)
+        took = time.monotonic() - begin
+        check("well before its deadline", 1 < took < 8, True)
+        answers = [one.communicate()[0] for one in in_flight]
+        check("what was in flight is answered", answers, ["slept\n", "".join(f"tick {n}\n" for n in range(10))] * 5)
+        for client in idle:
+            client.close()
+        return took
+
+
+def main(folder):
+    with Program(folder, "axum_app", "127.0.0.1:0") as server:
+        url = f"http://{server.host}:{server.port}"
+        curl(url)
+        base = soon(server.descriptors, 0, within_s=0.5)
+        post = b"POST /notes HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n"
+        silent = Slow(server, b"")
+        head = Slow(server, b"GET / HTTP/1.1\r\nhost: x\r\nx: ", b"x")
+        body = Slow(server, post, b"x")
+        handler = Slow(server, b"GET /sleep/600000 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        routes(url)
+        asyncio.run(sockets(url.replace("http", "ws") + "/echo"))
+        speed = load(url)
+        silent.check("silence", 9, 20, b"")
+        head.check("a head that drips", 9, 20, b"")
+        body.check("a body that drips", 4, 12, b"HTTP/1.1 503")
+        handler.check("a handler that takes long", 4, 12, b"HTTP/1.1 503")
+        check("nothing is left open", soon(server.descriptors, base), base)
+        check("the panics were those of the handler", server.ended().count("panicked"), 2)
+    took = asyncio.run(end(folder))
+    print(f"wrk {speed:.0f}/s; ended {took:.1f} s after being asked, what was in flight took the most of it")
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]))
