@@ -10,19 +10,16 @@ import os
 import pathlib
 import re
 import socket
+import signal
 import subprocess
 import sys
-import threading
 import time
 
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from lib.program import Program, check, soon
-
-
-def curl(*words):
-    return subprocess.run(["curl", "-sS", "--max-time", "30", *words], capture_output=True, text=True).stdout
+from lib.web import Asking, Slow, curl, number, run
 
 
 def routes(url):
@@ -30,7 +27,8 @@ def routes(url):
     check("the peer's address", re.fullmatch(r"hello, 127\.0\.0\.1:\d+\n", curl(url + "/")) is not None, True)
     check("no notes", json.loads(curl(url + "/notes")), [])
     for n in (1, 2, 3):
-        check(f"note {n}", json.loads(curl("--json", json.dumps({"text": f"ü{n}"}), url + "/notes")), {"id": n, "text": f"ü{n}"})
+        added = curl("--json", json.dumps({"text": f"ü{n}"}), url + "/notes")
+        check(f"note {n}", json.loads(added), {"id": n, "text": f"ü{n}"})
     check("one of them", json.loads(curl(url + "/notes/2")), {"id": 2, "text": "ü2"})
     check("deleted", curl(*code, "-X", "DELETE", url + "/notes/2"), "204")
     check("the others", [note["id"] for note in json.loads(curl(url + "/notes"))], [1, 3])
@@ -61,49 +59,12 @@ def routes(url):
     check("and not all at the end", seen[-1][1] - seen[0][1] > 0.7, True)
 
 
-class Slow(threading.Thread):
-    """What it is told, and after how long."""
-
-    def __init__(self, server, sent, drip=b""):
-        super().__init__(daemon=True)
-        self.client, self.drip, self.told, self.took = socket.create_connection((server.host, server.port)), drip, b"", None
-        self.client.sendall(sent)
-        self.client.settimeout(0.5)
-        self.start()
-
-    def run(self):
-        begin = time.monotonic()
-        while time.monotonic() - begin < 60:
-            try:
-                self.client.sendall(self.drip)
-                data = self.client.recv(4096)
-                self.told += data
-                if not data:
-                    break
-            except TimeoutError:
-                pass
-            except ConnectionError:
-                break
-        self.took = time.monotonic() - begin
-        self.client.close()
-
-    def check(self, what, low, high, told):
-        self.join(80)
-        check(f"{what}: {low} to {high} s, {self.took:.1f}", (low <= self.took <= high, self.told[:12]), (True, told))
-
-
-def number(pattern, text):
-    found = re.search(pattern, text)
-    if not found:
-        sys.exit(f"FAILED: no {pattern!r} in {text}")
-    return float(found.group(1))
-
-
 def load(url):
-    said = subprocess.run(["wrk", "-t", "2", "-c", "64", "-d", "3", url + "/notes"], capture_output=True, text=True).stdout
-    check("wrk has no errors", ("Socket errors" in said, "Non-2xx" in said, number(r"(\d+) requests in", said) > 1000), (False, False, True))
+    said = run("wrk", "-t", "2", "-c", "64", "-d", "3", url + "/notes")
+    check("wrk has no errors", ("Socket errors" in said, "Non-2xx" in said), (False, False))
+    check("and many answers", number(r"(\d+) requests in", said) > 1000, True)
     for how in ([], ["-k"]):
-        ab = subprocess.run(["ab", "-q", "-c", "50", "-n", "5000", *how, url + "/notes"], capture_output=True, text=True).stdout
+        ab = run("ab", "-q", "-c", "50", "-n", "5000", *how, url + "/notes")
         good = number(r"Complete requests: +(\d+)", ab) - number(r"Failed requests: +(\d+)", ab)
         check(f"ab {''.join(how)}", (good, "Non-2xx" in ab), (5000, False))
     return number(r"Requests/sec: +([0-9.]+)", said)
@@ -145,9 +106,9 @@ async def end(folder):
         for ws in sockets:
             await ws.send("hello")
             await ws.recv()
-        in_flight = [
-            subprocess.Popen(["curl", "-sS", url + path], stdout=subprocess.PIPE, text=True) for path in ["/sleep/2000", "/ticks?count=10"] * 5
-        ]
+        paths = ["/sleep/2000", "/ticks?count=10"] * 5
+        in_flight = [subprocess.Popen(["curl", "-sS", url + path], stdout=subprocess.PIPE, text=True) for path in paths]
+        asking = [Asking(server, "/notes", keeps=n % 2 == 0) for n in range(8)]
         idle = [socket.create_connection((server.host, server.port)) for _ in range(5)]
         await asyncio.sleep(0.5)
         begin = time.monotonic()
@@ -163,10 +124,33 @@ async def end(folder):
         took = time.monotonic() - begin
         check("well before its deadline", 1 < took < 8, True)
         answers = [one.communicate()[0] for one in in_flight]
+        for one in asking:
+            one.join(20)
+        check("no request was lost", [one.failed for one in asking if one.failed], [])
+        check("each asked until the end", all(one.answered > 20 and not one.is_alive() for one in asking), True)
         check("what was in flight is answered", answers, ["slept\n", "".join(f"tick {n}\n" for n in range(10))] * 5)
         for client in idle:
             client.close()
         return took
+
+
+def cut_off(folder):
+    """What takes too long at the end has two ends: a deadline, and a second signal."""
+    with Program(folder, "axum_app", "127.0.0.1:0") as one, Program(folder, "axum_app", "127.0.0.1:0") as two:
+        urls = [f"http://{it.host}:{it.port}/ticks?count=1000" for it in (one, two)]
+        clients = [subprocess.Popen(["curl", "-s", url], stdout=subprocess.DEVNULL) for url in urls]
+        time.sleep(0.5)
+        begin = time.monotonic()
+        one.process.send_signal(signal.SIGTERM)
+        two.process.send_signal(signal.SIGTERM)
+        time.sleep(1)
+        check("they wait", (one.process.poll(), two.process.poll()), (None, None))
+        check("a second signal ends it with 0", two.asked_to_end(within_s=5, by=signal.SIGINT), 0)
+        check("the deadline as well", one.process.wait(20), 0)
+        took = time.monotonic() - begin
+        check(f"after 9 to 15 s, {took:.1f}", 9 < took < 15, True)
+        for client in clients:
+            client.wait()
 
 
 def main(folder):
@@ -175,20 +159,23 @@ def main(folder):
         curl(url)
         base = soon(server.descriptors, 0, within_s=0.5)
         post = b"POST /notes HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n"
-        silent = Slow(server, b"")
-        head = Slow(server, b"GET / HTTP/1.1\r\nhost: x\r\nx: ", b"x")
-        body = Slow(server, post, b"x")
-        handler = Slow(server, b"GET /sleep/600000 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        sleep = b"GET /sleep/600000 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        slow = [
+            Slow(server, "silence", (9, 20), b""),
+            Slow(server, "a head that drips", (9, 20), b"GET / HTTP/1.1\r\nhost: x\r\nx: ", b"x", 0.5),
+            Slow(server, "a body that drips", (4, 15), post, b"x", 0.5),
+            Slow(server, "a handler that takes long", (4, 15), sleep),
+        ]
         routes(url)
         asyncio.run(sockets(url.replace("http", "ws") + "/echo"))
         speed = load(url)
-        silent.check("silence", 9, 20, b"")
-        head.check("a head that drips", 9, 20, b"")
-        body.check("a body that drips", 4, 12, b"HTTP/1.1 503")
-        handler.check("a handler that takes long", 4, 12, b"HTTP/1.1 503")
+        for one in slow:
+            one.check()
+        check("what they are told", [one.told[:12] for one in slow], [b"", b"", b"HTTP/1.1 503", b"HTTP/1.1 503"])
         check("nothing is left open", soon(server.descriptors, base), base)
         check("the panics were those of the handler", server.ended().count("panicked"), 2)
     took = asyncio.run(end(folder))
+    cut_off(folder)
     print(f"wrk {speed:.0f}/s; ended {took:.1f} s after being asked, what was in flight took the most of it")
 
 

@@ -2,6 +2,7 @@
 others are served; and an end under load that loses no request."""
 # programs: http
 # needs: curl wrk h2load=nghttp2-client ab=apache2-utils
+# pip: h2==4.4.1 hpack==4.2.0 hyperframe==6.1.0
 
 import hashlib
 import os
@@ -14,94 +15,31 @@ import tempfile
 import threading
 import time
 
+import h2.connection
+import h2.events
+
 from lib.program import Program, check, soon
+from lib.web import Asking, Slow, connected, curl, number, run, until_closed
 
 LARGE = 120 << 20
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
-def run(*words, **options):
-    result = subprocess.run(words, capture_output=True, text=True, timeout=120, **options)
-    return result.stdout + result.stderr
-
-
-def curl(*words, **options):
-    return run("curl", "-sS", "--max-time", "60", *words, **options)
-
-
-def connected(server):
-    client = socket.create_connection((server.host, server.port))
-    client.settimeout(60)
-    return client
-
-
-def until_closed(client):
-    """All that comes, and what ends it. A reset is an end as well."""
-    found = b""
-    try:
-        while data := client.recv(65536):
-            found += data
-    except ConnectionResetError:
-        pass
-    return found
-
-
-class Slow(threading.Thread):
-    """A client of a slow kind: how long it is suffered, and what it is told."""
-
-    def __init__(self, server, what, between, first, drip=b"", every_s=1.0, reads=True):
-        super().__init__(daemon=True)
-        self.what, self.between, self.first, self.drip, self.every_s, self.reads = what, between, first, drip, every_s, reads
-        self.begin = time.monotonic()
-        self.client = socket.socket()
-        if not reads:
-            self.client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        self.client.connect((server.host, server.port))
-        self.took, self.told = None, b""
-        self.start()
-
-    def run(self):
-        self.client.sendall(self.first)
-        self.client.settimeout(self.every_s)
-        while time.monotonic() - self.begin < 60:
-            try:
-                if self.drip:
-                    self.client.sendall(self.drip)
-                if not self.reads:
-                    # The end is known by what is sent: nothing else comes by, since nothing is taken.
-                    time.sleep(self.every_s)
-                    continue
-                data = self.client.recv(65536)
-                self.told += data
-                if not data:
-                    break
-            except TimeoutError:
-                pass
-            except (BrokenPipeError, ConnectionResetError):
-                break
-        self.took = time.monotonic() - self.begin
-        self.client.close()
-
-    def check(self):
-        self.join(90)
-        low, high = self.between
-        check(f"{self.what}: cut off after {low} to {high} s, after {self.took:.1f}", low <= self.took <= high, True)
-
-
 def slow_clients(server):
     upload = b"PUT /files/slow HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n"
+    chunked = upload.replace(b"content-length: 100000", b"transfer-encoding: chunked")
     settings = b"\0\0\0\4\0\0\0\0\0"
     return [
         Slow(server, "silence", (9, 20), b""),
         Slow(server, "a head that drips", (9, 20), b"GET / HTTP/1.1\r\nhost: x\r\nx: ", b"x", 0.5),
         Slow(server, "half a preface of HTTP/2", (9, 20), PREFACE[:8]),
-        Slow(server, "a preface, and nothing else", (13, 25), PREFACE),
-        Slow(server, "HTTP/2 that answers no ping", (13, 25), PREFACE + settings),
-        Slow(server, "a head of HTTP/2 that stops", (13, 25), PREFACE + settings + b"\0\0\x40\1\4\0\0\0\1"),
+        Slow(server, "a preface, and nothing else", (23, 40), PREFACE),
+        Slow(server, "HTTP/2 that answers no ping", (23, 40), PREFACE + settings),
+        Slow(server, "a head of HTTP/2 that stops", (23, 40), PREFACE + settings + b"\0\0\x40\1\4\0\0\0\1"),
         Slow(server, "an answered request, then silence", (9, 20), b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"),
         Slow(server, "a body that stops", (9, 20), upload + b"x" * 100),
         Slow(server, "a body that drips", (9, 20), upload, b"x", 0.3),
-        Slow(server, "a chunked body that stops", (9, 20), upload.replace(b"content-length: 100000", b"transfer-encoding: chunked") + b"5\r\nhel"),
+        Slow(server, "a chunked body that stops", (9, 20), chunked + b"5\r\nhel"),
         Slow(server, "an echo that stops", (9, 20), upload.replace(b"PUT /files/slow", b"POST /echo") + b"x"),
         Slow(server, "an answer that is not taken", (18, 45), b"GET /files/large HTTP/1.1\r\nhost: x\r\n\r\n", b"x", reads=False),
     ]
@@ -127,6 +65,97 @@ class Latency(threading.Thread):
                         raise ValueError(answer)
         except Exception as error:
             self.failed = repr(error)
+
+
+def unhurried(url, files, scratch):
+    """Clients that take their time, but get on: each with what it gives in the end."""
+    source = scratch / "unhurried"
+    source.write_bytes(os.urandom(400_000))
+    common = ["curl", "-sS", "--max-time", "100", "--limit-rate"]
+    clients = []
+    for name, how in (("u1", []), ("u2", ["--http2-prior-knowledge"])):
+        clients.append((files / name, source, [*common, "20k", *how, "-T", source, f"{url}/files/{name}"]))
+        clients.append((scratch / name, files / "large", [*common, "1M", *how, "-o", scratch / name, f"{url}/files/large"]))
+    return [(found, expected, subprocess.Popen(words, stdout=subprocess.DEVNULL)) for found, expected, words in clients]
+
+
+class Two:
+    """A connection by HTTP/2: the answers that have come, by stream."""
+
+    def __init__(self, server):
+        self.client, self.http = connected(server), h2.connection.H2Connection()
+        self.http.initiate_connection()
+        self.host, self.status, self.body, self.ended = f"{server.host}:{server.port}", {}, {}, set()
+        self.unread, self.last = b"", None
+
+    def ask(self, method, path, body=b"", is_all=True):
+        stream = self.http.get_next_available_stream_id()
+        head = [(":method", method), (":scheme", "http"), (":authority", self.host), (":path", path)]
+        self.http.send_headers(stream, head, end_stream=is_all and not body)
+        if body:
+            self.http.send_data(stream, body, end_stream=is_all)
+        self.client.sendall(self.http.data_to_send())
+        return stream
+
+    def but_goaway(self):
+        """The whole frames that are there. This library takes a GOAWAY for the end of everything, but the streams until then go on."""
+        frames = b""
+        while len(self.unread) >= 9 and len(self.unread) >= (size := 9 + int.from_bytes(self.unread[:3], "big")):
+            frame, self.unread = self.unread[:size], self.unread[size:]
+            if frame[3] == 7:
+                self.last = int.from_bytes(frame[9:13], "big")
+            else:
+                frames += frame
+        return frames
+
+    def take(self):
+        """What comes next. Pings are answered by the way."""
+        data = self.client.recv(65536)
+        self.unread += data
+        for event in self.http.receive_data(self.but_goaway()):
+            if isinstance(event, h2.events.ResponseReceived):
+                self.status[event.stream_id] = dict(event.headers)[b":status"]
+            elif isinstance(event, h2.events.DataReceived):
+                self.body[event.stream_id] = self.body.get(event.stream_id, b"") + event.data
+                self.http.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            elif isinstance(event, h2.events.StreamEnded):
+                self.ended.add(event.stream_id)
+        # Some of it may be an answer to what the server has closed for, which is as good as not sent.
+        try:
+            self.client.sendall(self.http.data_to_send())
+        except ConnectionError:
+            pass
+        return bool(data)
+
+
+class StalledStream(threading.Thread):
+    """A body that stops, by HTTP/2: it ends its stream alone."""
+
+    def __init__(self, server):
+        super().__init__(daemon=True)
+        self.begin, self.took, self.two = time.monotonic(), None, Two(server)
+        self.stalled, self.others, self.failed = self.two.ask("PUT", "/files/stalled", b"the beginning", is_all=False), [], None
+        self.start()
+
+    def run(self):
+        try:
+            while self.stalled not in self.two.ended or not self.others or self.others[-1] not in self.two.ended:
+                if self.stalled in self.two.status and self.took is None:
+                    self.took = time.monotonic() - self.begin
+                    self.others.append(self.two.ask("GET", "/"))
+                elif not self.others or (self.took is None and self.others[-1] in self.two.ended):
+                    time.sleep(0.2)
+                    self.others.append(self.two.ask("GET", "/"))
+                if not self.two.take():
+                    raise EOFError
+        except Exception as error:
+            self.failed = repr(error)
+        self.two.client.close()
+
+    def check(self):
+        self.join(60)
+        check("a stream that stops is told", (self.failed, self.two.status[self.stalled], 9 < self.took < 20), (None, b"408", True))
+        check("the others beside it are not cut", {self.two.body.get(it) for it in self.others}, {b"hello\n"})
 
 
 def answers(url, server):
@@ -180,7 +209,8 @@ def uploads(url, files, scratch):
             for at in range(0, size, 1 << 20):
                 file.write(os.urandom(min(1 << 20, size - at)))
         expected = sha256(source)
-        for how in (["-T", source], ["-T", "-"], ["--http2-prior-knowledge", "-T", source], ["--http2-prior-knowledge", "-T", "-"]):
+        sized, from_input, two = ["-T", source], ["-T", "-"], ["--http2-prior-knowledge"]
+        for how in (sized, from_input, two + sized) + ((two + from_input,) if size < LARGE else ()):
             kind = f"{size} bytes{' of known size' * (source in how)}{', HTTP/2' * (how[0] != '-T')}:"
             (files / "a.bin").unlink(missing_ok=True)
             if size == LARGE:
@@ -200,7 +230,7 @@ def uploads(url, files, scratch):
     return count
 
 
-def bodies(server, files):
+def bodies(server, files, scratch):
     head = "PUT /files/e HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\nconnection: close\r\ncontent-length: {}\r\n\r\n"
     with connected(server) as client:
         client.sendall(head.format(5).encode())
@@ -208,8 +238,20 @@ def bodies(server, files):
         client.sendall(b"12345")
         check("201 after it", until_closed(client)[:12], b"HTTP/1.1 201")
     with connected(server) as client:
-        client.sendall(head.format((1 << 30) + 1).encode())
+        client.sendall(head.format(5).replace("PUT /files/e", "POST /echo").encode())
+        check("100 Continue before an echo", client.recv(4096), b"HTTP/1.1 100 Continue\r\n\r\n")
+        client.sendall(b"12345")
+        check("and the echo after it", until_closed(client)[-5:], b"12345")
+    with connected(server) as client:
+        client.sendall(head.format((256 << 20) + 1).encode())
         check("413 before the body when it is too large", until_closed(client)[:12], b"HTTP/1.1 413")
+    # It sends without asking, and is told all the same: who is closed with its bytes unread sees a reset, and no answer.
+    sparse = scratch / "sparse"
+    with open(sparse, "wb") as file:
+        file.truncate((256 << 20) + 1)
+    for words in (["-T", sparse], ["-H", "Transfer-Encoding: chunked", "-T", sparse]):
+        said = curl("-H", "Expect:", *words, "-o", "/dev/null", "-w", "%{http_code}", f"http://{server.host}:{server.port}/files/e")
+        check(f"413 while it is sent {words[1][:17] if len(words) > 2 else ''}", said, "413")
     with connected(server) as client:
         client.sendall(b"PUT /files/e HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nnonsense\r\n")
         check("400 for a body that is none", until_closed(client)[:12], b"HTTP/1.1 400")
@@ -220,11 +262,22 @@ def bodies(server, files):
     check("an upload that was given up changes nothing", (files / "e").read_bytes(), b"12345")
 
 
-def number(pattern, text):
-    found = re.search(pattern, text)
-    if not found:
-        sys.exit(f"FAILED: no {pattern!r} in {text}")
-    return float(found.group(1))
+def places(server):
+    """The server has 500."""
+    silent = [connected(server) for _ in range(500)]
+    with connected(server) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        client.settimeout(0.5)
+        try:
+            found = client.recv(4096)
+        except TimeoutError:
+            found = None
+        check("when all places are taken, one waits", found, None)
+        silent.pop().close()
+        client.settimeout(5)
+        check("until one is free", until_closed(client)[-6:], b"hello\n")
+    for client in silent:
+        client.close()
 
 
 def load(url, scratch):
@@ -239,11 +292,13 @@ def load(url, scratch):
         check(f"ab {' '.join(map(str, how[:3]))}", (good, "Non-2xx" in said), (asked, False))
         speeds.append(f"ab {number(r'Requests per second: +([0-9.]+)', said):.0f}/s")
     said = run("wrk", "-t", "2", "-c", "64", "-d", "3", url + "/")
-    check("wrk has no errors", ("Socket errors" in said, "Non-2xx" in said, number(r"(\d+) requests in", said) > 1000), (False, False, True))
+    check("wrk has no errors", ("Socket errors" in said, "Non-2xx" in said), (False, False))
+    check("and many answers", number(r"(\d+) requests in", said) > 1000, True)
     speeds.append(f"wrk {number(r'Requests/sec: +([0-9.]+)', said):.0f}/s")
     for how in (["--h1", "-m", "1"], ["-m", "1"], ["-m", "32"], ["-m", "32", "-d", post]):
         said = run("h2load", "-n", "20000", "-c", "32", *how, url + ("/echo" if post in how else "/"))
-        done = re.search(r"requests: (\d+) total, \d+ started, \d+ done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", said)
+        counts = r"requests: (\d+) total, \d+ started, \d+ done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout"
+        done = re.search(counts, said)
         two = re.search(r"status codes: (\d+) 2xx", said)
         found = done and two and [int(it) for it in (*done.groups(), two.group(1))]
         check(f"h2load {' '.join(map(str, how[:3]))}", found, [20000, 20000, 0, 0, 0, 20000])
@@ -251,44 +306,42 @@ def load(url, scratch):
     return speeds
 
 
-class Asking(threading.Thread):
-    """One request after the other, until an answer is the last, or nobody is there any more."""
+class AskingTwo(threading.Thread):
+    """Eight requests at a time on one connection by HTTP/2, until it is told that there will be no more."""
 
-    def __init__(self, server, keeps):
+    def __init__(self, server):
         super().__init__(daemon=True)
-        self.server, self.keeps, self.answered, self.failed = server, keeps, 0, None
+        self.two, self.asked, self.failed, self.answered = Two(server), set(), None, 0
         self.start()
 
     def run(self):
-        request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" if self.keeps else b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
         try:
-            while True:
-                try:
-                    client = connected(self.server)
-                except ConnectionRefusedError:
-                    return
-                with client:
-                    is_last = False
-                    while not is_last:
-                        client.sendall(request)
-                        answer = client.recv(4096)
-                        if not answer.endswith(b"\r\n\r\nhello\n"):
-                            raise ValueError(answer)
-                        self.answered += 1
-                        is_last = b"connection: close\r\n" in answer
+            while self.two.last is None:
+                while len(self.asked - self.two.ended) < 8:
+                    self.asked.add(self.two.ask("GET", "/"))
+                if not self.two.take():
+                    raise EOFError("not told of an end")
+            while self.two.take():
+                pass
+            # What it has not begun, it says so: only that may be asked elsewhere.
+            begun = {stream for stream in self.asked if stream <= self.two.last}
+            self.failed = {stream for stream in begun if self.two.body.get(stream) != b"hello\n"} or None
+            self.answered = len(begun)
         except Exception as error:
             self.failed = repr(error)
+        self.two.client.close()
 
 
 def end_under_load(folder, files, scratch):
     with Program(folder, "http", "127.0.0.1:0", files) as server:
         url = f"http://{server.host}:{server.port}"
         idle = [connected(server) for _ in range(20)]
-        asking = [Asking(server, keeps=n % 2 == 0) for n in range(12)]
+        asking = [Asking(server, "/", keeps=n % 2 == 0) for n in range(12)] + [AskingTwo(server) for _ in range(4)]
         source = scratch / "in-flight"
         source.write_bytes(os.urandom(4 << 20))
+        uploading = ["curl", "-sS", "-T", source, "--limit-rate", "2M"]
         in_flight = [
-            subprocess.Popen(["curl", "-sS", "-T", source, "--limit-rate", "2M", *how, f"{url}/files/{name}"], stdout=subprocess.PIPE, text=True)
+            subprocess.Popen([*uploading, *how, f"{url}/files/{name}"], stdout=subprocess.PIPE, text=True)
             for name, how in (("one", []), ("two", ["--http2-prior-knowledge"]))
         ]
         time.sleep(0.7)
@@ -316,14 +369,21 @@ def main(folder):
             url = f"http://{server.host}:{server.port}"
             check("an answer", curl(url + "/"), "hello\n")
             base = soon(server.descriptors, 0, within_s=0.5)
-            (files / "large").write_bytes(bytes(32 << 20))
+            places(server)
+            (files / "large").write_bytes(os.urandom(18 << 20))
+            slowly = unhurried(url, files, scratch)
             slow, others = slow_clients(server), Latency(server)
+            stalled = StalledStream(server)
             count = uploads(url, files, scratch)
-            bodies(server, files)
+            bodies(server, files, scratch)
             answers(url, server)
             speeds = load(url, scratch)
             for one in slow:
                 one.check()
+            stalled.check()
+            for found, expected, curled in slowly:
+                check("who is slow but gets on has all of it", (curled.wait(100), sha256(found)), (0, sha256(expected)))
+                found.unlink() if found.parent == files else None
             others.stop.set()
             others.join()
             told = {one.what: one.told[:12] for one in slow if b"body" in one.what.encode()}
@@ -337,7 +397,8 @@ def main(folder):
             check("it has not panicked", "panicked" in server.ended(), False)
         requests, took = end_under_load(folder, files, scratch)
     print(
-        f"{count} bodies up to {LARGE >> 20} MiB; {len(slow)} slow clients, 99 % of the others' answers within {slowest * 1e3:.1f} ms; "
+        f"{count} bodies up to {LARGE >> 20} MiB; {len(slow)} slow clients, "
+        f"99 % of the others' answers within {slowest * 1e3:.1f} ms; "
         f"{', '.join(speeds)}; ended {took:.1f} s after being asked, under {requests} requests"
     )
 

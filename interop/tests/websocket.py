@@ -70,6 +70,10 @@ async def room(url):
         check_quietly([await ws.recv() for _ in range(1000)], [f"{n}" for n in range(1000)])
     check("in a room, ten hear a thousand, in order", True, True)
 
+    too_large = raw(url, b"/room")
+    too_large.sendall(frame(0x82, bytes((64 << 10) + 1)))
+    check("more than 64 KiB to a room", all_frames(too_large), [(8, struct.pack(">H", 1009))])
+
     # One that takes nothing: its buffers fill, then its inbox. It is put out, and the others hear all.
     behind = raw(url, b"/room", small=True)
     text = "x" * 60000
@@ -108,8 +112,9 @@ def raw(url, path=b"/echo", small=False):
 def frame(first, payload, size=None):
     """Masked, with a mask of zeros. It may lie about its size."""
     size = len(payload) if size is None else size
-    short = bytes([0x80 | size]) if size < 126 else b"\xfe" + struct.pack(">H", size) if size < 65536 else b"\xff" + struct.pack(">Q", size)
-    return bytes([first]) + short + bytes(4) + payload
+    if size < 126:
+        return bytes([first, 128 | size]) + bytes(4) + payload
+    return bytes([first]) + (struct.pack(">BH", 254, size) if size < 65536 else struct.pack(">BQ", 255, size)) + bytes(4) + payload
 
 
 def all_frames(client):
@@ -165,7 +170,12 @@ def faults(url):
     client = raw(url)
     client.sendall(frame(0x01, b"in ") + frame(0x89, b"ping") + frame(0x80, b"two") + frame(0x88, b""))
     check("a ping between fragments", all_frames(client)[:2], [(10, b"ping"), (1, b"in two")])
-    for head in (b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", UPGRADE.replace(b"13", b"12"), UPGRADE.replace(b"GET", b"POST"), b"\x16\x03\x01nonsense\r\n\r\n"):
+    for head in (
+        b"GET / HTTP/1.1\r\nhost: x\r\n\r\n",
+        UPGRADE.replace(b"13", b"12"),
+        UPGRADE.replace(b"GET", b"POST"),
+        b"\x16\x03\x01nonsense\r\n\r\n",
+    ):
         with socket.create_connection(url.split("/")[2].split(":")) as client:
             client.settimeout(20)
             client.sendall(head)
@@ -211,7 +221,13 @@ async def cut(begin, clients):
         client.settimeout(60)
         return all_frames(client), time.monotonic() - begin
 
-    expected = {"no byte": (9, 20), "half a handshake": (9, 20), "silence": (28, 45), "half a message": (28, 45), "takes nothing": (18, 50)}
+    expected = {
+        "no byte": (9, 20),
+        "half a handshake": (9, 20),
+        "silence": (28, 45),
+        "half a message": (28, 45),
+        "takes nothing": (18, 50),
+    }
     ends = dict(zip(clients, await asyncio.gather(*(asyncio.to_thread(until_cut, what) for what in clients))))
     for what, (low, high) in expected.items():
         check(f"{what}: cut off after {low} to {high} s, after {ends[what][1]:.1f}", low <= ends[what][1] <= high, True)

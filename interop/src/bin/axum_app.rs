@@ -30,7 +30,8 @@ use async_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn};
+use axum::http::header::{CONNECTION, HeaderValue};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Json, Router};
@@ -48,6 +49,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower_service::Service;
@@ -56,8 +58,9 @@ use waken::signal::Signals;
 use waken::time::{sleep, timeout};
 use waken::{AsyncTcpListener, AsyncTcpStream, block_on, spawn};
 
-/// At once, WebSockets too. When all places are taken, clients wait in the kernel's queue.
-const PLACES: usize = 1024;
+/// At once, WebSockets too. When all places are taken, clients wait in the kernel's queue. It is less than the 1024 descriptors
+/// that a process has when nobody has asked for more.
+const PLACES: usize = 1000;
 /// From the connection, or from an answer, to the end of the next head.
 const HEAD: Duration = Duration::from_secs(10);
 /// From a head to its answer: the time of the handler, and of the body that it reads.
@@ -75,6 +78,7 @@ const MOST_NOTES: usize = 1000;
 #[derive(Clone)]
 struct App {
     notes: Arc<Mutex<BTreeMap<u64, Note>>>,
+    ending: Arc<AtomicBool>,
     ended: Receiver<Infallible>,
 }
 
@@ -101,6 +105,7 @@ fn router(app: App) -> Router {
         .route("/echo", get(echo))
         .layer(from_fn(in_time))
         .layer(from_fn(panic_is_500))
+        .layer(from_fn_with_state(app.clone(), last_answers))
         .with_state(app)
 }
 
@@ -174,6 +179,15 @@ async fn panic_is_500(request: Request, next: Next) -> Result<Response, StatusCo
     answer.await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
 }
 
+/// At the end each answer says that it is the last of its connection, so that no request is under way when that is closed.
+async fn last_answers(State(app): State<App>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if app.ending.load(Relaxed) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
 /// A WebSocket that sends back what it gets; see `websocket` for more of them.
 async fn echo(
     State(app): State<App>,
@@ -239,7 +253,9 @@ fn main() -> io::Result<()> {
 
         // Nothing is ever sent: it is closed, and everybody with a receiver knows.
         let (end, ended) = async_channel::bounded(1);
-        let router = router(App { notes: Arc::default(), ended: ended.clone() });
+        let ending = Arc::new(AtomicBool::new(false));
+        let app = App { notes: Arc::default(), ending: ending.clone(), ended: ended.clone() };
+        let router = router(app);
         let places = Arc::new(Semaphore::new(PLACES));
         let begin = |(stream, address), place| {
             let client = Arc::new(Client { address, _place: place });
@@ -261,13 +277,14 @@ fn main() -> io::Result<()> {
         };
         let signal = or(signals.next(), accept).await;
 
-        // Whom the kernel has let in is a client. hyper would close a connection whose request is on its way, so
-        // they have a moment.
+        // Whom the kernel has let in is a client. hyper would close a new connection, and one whose next request is on its
+        // way, so they have a moment.
         while let Some(place) = places.try_acquire_arc() {
             let Ok(accepted) = listener.try_accept() else { break };
             begin(accepted, place);
         }
         drop(listener);
+        ending.store(true, Relaxed);
         sleep(LAST_REQUESTS).await;
         end.close();
         eprintln!("signal {signal}: the last answers");

@@ -13,7 +13,7 @@
 //! |---|---|
 //! | does not end its handshake | the end, after 10 s |
 //! | says nothing for 15 s | a ping, and 15 s later the end |
-//! | sends more than 16 MiB, or what is no WebSocket, or no UTF-8 | close 1009, 1002, 1007 |
+//! | sends more than 16 MiB, or to a room 64 KiB, or what is no WebSocket, or no UTF-8 | close 1009, 1002, 1007 |
 //! | has vanished, or takes nothing of what is sent to it | the end, after 20 s |
 //! | is 256 messages behind in a room | close 1008: the others do not wait for it |
 //! | is here when the server ends | close 1001 |
@@ -39,15 +39,19 @@ use waken::task::yield_now;
 use waken::time::{Sleep, sleep, timeout};
 use waken::{AsyncTcpListener, AsyncTcpStream, JoinSet, block_on};
 
-/// At once. When all places are taken, clients wait in the kernel's queue.
-const PLACES: usize = 1024;
+/// At once. When all places are taken, clients wait in the kernel's queue. It is less than the 1024 descriptors that a process
+/// has when nobody has asked for more.
+const PLACES: usize = 1000;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(15);
 const UNTAKEN: Duration = Duration::from_secs(20);
-/// From our close to the client's.
+/// From our close to the client's; and at the end, for all.
 const CLOSE: Duration = Duration::from_secs(5);
+const LAST_CLOSES: Duration = Duration::from_secs(10);
 const LARGEST: usize = 16 << 20;
+/// In a room, where messages wait for whoever is behind: so many, of so many bytes.
 const BEHIND: usize = 256;
+const LARGEST_IN_ROOM: usize = 64 << 10;
 
 fn main() -> io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7000".into());
@@ -56,7 +60,7 @@ fn main() -> io::Result<()> {
         let listener = AsyncTcpListener::bind(address).await?;
         println!("listening on {}", listener.local_addr()?);
 
-        let room = Rc::new(Room::default());
+        let room = Rc::new(Room { inboxes: RefCell::default(), largest: LARGEST_IN_ROOM });
         // Nothing is ever sent: it is closed, and everybody with a receiver knows.
         let (end, ended) = async_channel::bounded(1);
         let mut connections = JoinSet::new();
@@ -93,7 +97,9 @@ fn main() -> io::Result<()> {
         end.close();
         eprintln!("signal {signal}: {} connections to end", connections.len());
         let all = async { while connections.join_next().await.is_some() {} };
-        or(all, async { _ = signals.next().await }).await;
+        if timeout(LAST_CLOSES, or(all, async { _ = signals.next().await })).await.is_err() {
+            eprintln!("the rest is cut off");
+        }
         Ok(())
     })
 }
@@ -116,10 +122,18 @@ async fn serve(
         Ok(response)
     };
     let handshake = accept_hdr_async_with_config(stream, note_path, Some(config));
-    let mut socket = timeout(HANDSHAKE, handshake).await.map_err(|_| "no handshake")??;
+    let handshake = async { Some(timeout(HANDSHAKE, handshake).await) };
+    let too_late = async {
+        _ = ended.recv().await;
+        None
+    };
+    let Some(handshake) = or(handshake, too_late).await else { return Ok(()) };
+    let mut socket = handshake.map_err(|_| "no handshake")??;
 
-    // An echo is a room for one.
-    let room = if path == "/room" { room } else { Rc::default() };
+    let room = match path.as_str() {
+        "/room" => room,
+        _ => Rc::new(Room { inboxes: RefCell::default(), largest: LARGEST }),
+    };
     let inbox = room.enter();
     let why = converse(&mut socket, &room, &inbox, &ended).await?;
     drop(inbox);
@@ -165,6 +179,9 @@ async fn converse(
             Event::Said(Some(Ok(message))) => {
                 is_asked = false;
                 silence.reset(Instant::now() + SILENCE);
+                if message.len() > room.largest {
+                    return Ok(Some((CloseCode::Size, "too large")));
+                }
                 // A ping is answered, and a close, by who reads them.
                 if message.is_text() || message.is_binary() {
                     room.say(message);
@@ -210,9 +227,10 @@ fn fault(error: tungstenite::Error) -> Result<(CloseCode, &'static str), Box<dyn
     }
 }
 
-#[derive(Default)]
+/// Everybody in it hears what anybody says, and so does who says it: a room for one is an echo.
 struct Room {
     inboxes: RefCell<Vec<Sender<Message>>>,
+    largest: usize,
 }
 
 impl Room {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use waken::time::timeout_at;
 
 /// In bytes.
-pub const LARGEST: u64 = 1 << 30;
+pub const LARGEST: u64 = 256 << 20;
 const SILENCE: Duration = Duration::from_secs(10);
 /// A byte now and then is no silence: a body may take that long, and a second more for each of these.
 const SLOW: Duration = Duration::from_secs(10);
