@@ -110,6 +110,7 @@ async def end(folder):
         in_flight = [subprocess.Popen(["curl", "-sS", url + path], stdout=subprocess.PIPE, text=True) for path in paths]
         asking = [Asking(server, "/notes", keeps=n % 2 == 0) for n in range(8)]
         idle = [socket.create_connection((server.host, server.port)) for _ in range(5)]
+        check("everybody asks", await asyncio.to_thread(soon, lambda: all(one.answered or one.failed for one in asking), True), True)
         await asyncio.sleep(0.5)
         begin = time.monotonic()
         asked = asyncio.create_task(asyncio.to_thread(server.asked_to_end))
