@@ -254,6 +254,15 @@ def bodies(server, files, scratch):
         said = curl("-H", "Expect:", *words, "-o", "/dev/null", "-w", "%{http_code}", f"http://{server.host}:{server.port}/files/e")
         check(f"413 while it is sent {words[1][:17] if len(words) > 2 else ''}", said, "413")
     with connected(server) as client:
+        client.sendall(head.format((256 << 20) + 1).replace("expect: 100-continue\r\n", "").encode() + bytes(4 << 20))
+        found, ended = b"", None
+        try:
+            while data := client.recv(65536):
+                found += data
+        except ConnectionResetError as reset:
+            ended = reset
+        check("and without a reset", (found[:12], ended), (b"HTTP/1.1 413", None))
+    with connected(server) as client:
         client.sendall(b"PUT /files/e HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nnonsense\r\n")
         check("400 for a body that is none", until_closed(client)[:12], b"HTTP/1.1 400")
     for sent in (0, 100, 1 << 20):
@@ -349,6 +358,8 @@ def end_under_load(folder, files, scratch):
         check("everybody asks", soon(lambda: all(one.answered or one.failed for one in asking), True), True)
         time.sleep(0.3)
         begin = time.monotonic()
+        for one in asking:
+            one.since = begin
         check("asked to end, it ends with 0", server.asked_to_end(), 0)
         took = time.monotonic() - begin
         check("well before its deadline", took < 8, True)

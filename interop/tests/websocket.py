@@ -70,6 +70,18 @@ async def room(url):
         check_quietly([await ws.recv() for _ in range(1000)], [f"{n}" for n in range(1000)])
     check("in a room, ten hear a thousand, in order", True, True)
 
+    # Eight that say four hundred things at once, each in one write: who hears them is not put out for that.
+    speakers = [raw(url, b"/room") for _ in range(8)]
+    said = b"".join(frame(0x81, b"%03d" % n) for n in range(400))
+    for speaker in speakers:
+        speaker.sendall(said)
+    for ws in members:
+        found = [await ws.recv() for _ in range(8 * 400)]
+        check_quietly(sorted(found), sorted(8 * [f"{n:03}" for n in range(400)]))
+    check("in a burst as well", True, True)
+    for speaker in speakers:
+        speaker.close()
+
     too_large = raw(url, b"/room")
     too_large.sendall(frame(0x82, bytes((64 << 10) + 1)))
     check("more than 64 KiB to a room", all_frames(too_large), [(8, struct.pack(">H", 1009))])
@@ -140,7 +152,7 @@ def all_frames(client):
 
 def faults(url):
     for what, sent, code in (
-        ("too large", frame(0x82, b"", LARGEST + 1), 1009),
+        ("too large", frame(0x82, bytes(4 << 20), LARGEST + 1), 1009),
         ("too large in fragments", frame(0x02, bytes(LARGEST)) + frame(0x80, b"x"), 1009),
         ("no UTF-8", frame(0x81, b"\xff\xfe"), 1007),
         ("no mask", b"\x81\x02hi", 1002),

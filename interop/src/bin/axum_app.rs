@@ -28,7 +28,7 @@ use async_tungstenite::tungstenite::handshake::server::create_response_with_body
 use async_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use async_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use axum::body::Body;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONNECTION, HeaderValue};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -69,6 +69,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 const UNTAKEN: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(60);
 const LARGEST_MESSAGE: usize = 1 << 20;
+const LARGEST_BODY: usize = 16 << 10;
 /// At the end: for requests that are on their way already, and for all that is in flight.
 const LAST_REQUESTS: Duration = Duration::from_millis(100);
 const LAST_ANSWERS: Duration = Duration::from_secs(10);
@@ -103,6 +104,7 @@ fn router(app: App) -> Router {
         .route("/sleep/{millis}", get(sleeps))
         .route("/panic", get(panics))
         .route("/echo", get(echo))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(from_fn(in_time))
         .layer(from_fn(panic_is_500))
         .layer(from_fn_with_state(app.clone(), last_answers))

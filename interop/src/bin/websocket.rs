@@ -110,6 +110,7 @@ async fn serve(
     ended: Receiver<Infallible>,
 ) -> Result<(), Box<dyn Error>> {
     stream.set_nodelay(true)?;
+    // Writes need no timeout of their own: the kernel has one, see tcp(7).
     SockRef::from(stream).set_tcp_user_timeout(Some(UNTAKEN))?;
     let config = WebSocketConfig::default()
         .max_message_size(Some(LARGEST))
@@ -237,7 +238,9 @@ impl Room {
     /// What is said from now on; its end means to have been put out.
     fn enter(&self) -> Receiver<Message> {
         let (sender, receiver) = async_channel::bounded(BEHIND);
-        self.inboxes.borrow_mut().push(sender);
+        let mut inboxes = self.inboxes.borrow_mut();
+        inboxes.retain(|inbox| !inbox.is_closed()); // where nobody speaks, those who have left are put out here
+        inboxes.push(sender);
         receiver
     }
 

@@ -86,11 +86,14 @@ def number(pattern, text):
 
 
 class Asking(threading.Thread):
-    """One request after the other, until an answer is the last, or nobody is there any more."""
+    """One request after the other, until an answer is the last, or nobody is there any more.
+
+    Whom the kernel lets in between the server's last look and the close of its listener is reset, whatever the server does: that
+    is as good as refused, but only to a new connection, and only when the server has been asked to end: `since`."""
 
     def __init__(self, server, path, keeps):
         super().__init__(daemon=True)
-        self.server, self.path, self.keeps, self.answered, self.failed = server, path, keeps, 0, None
+        self.server, self.path, self.keeps, self.answered, self.failed, self.since = server, path, keeps, 0, None, None
         self.start()
 
     def run(self):
@@ -103,10 +106,16 @@ class Asking(threading.Thread):
                 except ConnectionRefusedError:
                     return
                 with client:
-                    is_last = False
+                    is_new, is_last = True, False
                     while not is_last:
-                        client.sendall(request)
-                        answer = client.recv(4096)
+                        try:
+                            client.sendall(request)
+                            answer = client.recv(4096)
+                        except ConnectionError:
+                            if is_new and self.since and time.monotonic() > self.since:
+                                return
+                            raise
+                        is_new = False
                         if not answer.startswith(b"HTTP/1.1 200 ") or b"\r\n\r\n" not in answer:
                             raise ValueError(answer)
                         self.answered += 1

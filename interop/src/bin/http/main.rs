@@ -1,5 +1,5 @@
-//! A web server with hyper, HTTP/1 and HTTP/2 on one port, as one would let clients at it that nobody knows: with limits to places,
-//! time and bytes, with uploads that go to the disk as they come, and with an end that cuts nobody off.
+//! A web server with hyper, HTTP/1 and HTTP/2 on one port, for clients that nobody knows: with limits to places, time and
+//! bytes, with uploads that go to the disk as they come, and with an end that cuts nobody off.
 //!
 //! ```text
 //! $ cargo run --release --bin http [ADDR] [FOLDER]    # 127.0.0.1:7000 and the current folder when not given
