@@ -6,7 +6,7 @@
 //! open target/tour.html in a browser: it begins where the server falls asleep for the first time
 //! ```
 //!
-//! Any other program is recorded without a change to it: `WAKEN_TRACE=page=echo.html cargo run --features trace --example echo`.
+//! Any other program is recorded without a change to it: `WAKEN_TRACE=html=echo.html cargo run --features trace --example echo`.
 //! With `--check` only what the checks have found is told, and the exit code is 1 if that is anything.
 
 use std::io::{Read, Write};
@@ -20,7 +20,7 @@ fn main() -> io::Result<()> {
     let folder = env::var("CARGO_TARGET_DIR").unwrap_or("target".into());
     let (page, log) = (format!("{folder}/tour.html"), format!("{folder}/tour.log"));
     fs::create_dir_all(&folder)?;
-    trace::start(&format!("page={page},log={log}"))?;
+    trace::start(&format!("html={page},log={log}"))?;
 
     block_on(async {
         let listener = AsyncTcpListener::bind("127.0.0.1:0").await?;

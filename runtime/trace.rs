@@ -1,22 +1,34 @@
-//! What the runtime does, while it does it: one stream of events, told as a log. Feature `trace`.
+//! What the runtime does, while it does it: one stream of events, as a log, a page, or a timeline. Feature `trace`.
+//!
+//! `WAKEN_TRACE` says what becomes of it, for any program; several, with commas between:
+//!
+//! | | |
+//! |---|---|
+//! | `log`, `log=FILE` | a line for each event, on standard error or into a file, in the manner of strace. Polls nest as `{ }`, so reading from top to bottom is the schedule |
+//! | `log:task=2`, `log:-syscall` | of one task alone (`root` is the future of `block_on`); without one kind of event |
+//! | `html`, `html=FILE` | a page to step through, forward and back: `trace.html`. It needs nothing but a browser, and opens after `kill -9` as well. The first 20,000 events |
+//! | `chrome`, `chrome=FILE` | for Perfetto, or Chrome's `about:tracing`: `trace.json`, with an arrow from each wake to the poll it causes |
 //!
 //! ```text
 //! $ WAKEN_TRACE=log cargo run --features trace --example hello
 //! ```
 //!
-//! Polls nest as `{ }`, so reading from top to bottom is the schedule. `log=FILE` writes into a file; `log:task=2` tells of one
-//! task, `log:-call` leaves out one kind of event.
+//! What an event means is worked out from the events alone, and checked against what ought to hold: no poll
+//! without a wake, no task that waits and can never wake, no edge that is not used up, and so on; what breaks a check is
+//! told where it shows, and in the [`report`].
 //!
 //! ```text
-//! trace!(…) ──► a record in the thread's buffer ──► Story: who, by whom, what for ──► log, checks
-//!  one line       at the end of each turn             one for each runtime
+//! trace!(…) ──► a record in the thread's buffer ──► Story: who, by whom, what for ──► log, page, timeline, checks
+//!  one line       when the thread pauses              one for each runtime
 //! ```
 //!
-//! What an event means is worked out by the story, from the events alone. It is checked against what ought to hold: no poll
-//! without a wake, no task that waits and can never wake, no edge that is not used up, and so on; what breaks a check is
-//! told where it shows.
+//! An event costs the loop about 25 ns, and some 300 ns more when it is told, which is before the thread sleeps; a log is written at
+//! once, line by line, so that nothing is missing when the program hangs. With the feature, and nothing asked for, a hook is one
+//! load. What is not seen: calls that std makes (`close`), or a closure of yours in `AsyncFd::try_io`; and through the traits of other
+//! crates the line that waits.
 
 mod check;
+mod chrome;
 mod log;
 mod outlet;
 mod page;
@@ -26,7 +38,6 @@ mod state;
 mod step;
 mod story;
 mod tell;
-mod timeline;
 
 pub use outlet::{report, start};
 pub use recorder::note;

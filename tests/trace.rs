@@ -300,9 +300,11 @@ fn a_second_wake_is_shown_as_coalesced_and_a_late_one_as_nothing() {
 
 #[test]
 fn a_log_can_be_of_one_task_and_without_some_events() {
-    let Some((log, _)) =
-        recorded("a_log_can_be_of_one_task_and_without_some_events", "log:task=1:-call", echo_once)
-    else {
+    let Some((log, _)) = recorded(
+        "a_log_can_be_of_one_task_and_without_some_events",
+        "log:task=1:-syscall",
+        echo_once,
+    ) else {
         return;
     };
     let lines: Vec<&str> = log.lines().filter(|line| !line.starts_with("waken:")).collect();
@@ -320,7 +322,7 @@ fn what_is_not_understood_is_said_and_the_program_runs() {
         block_on(async { eprintln!("it runs") });
         return;
     }
-    for wanted in ["nonsense", "page", "log:task", "log=/nowhere/there"] {
+    for wanted in ["nonsense", "nothing=x", "log:task", "log=/nowhere/there"] {
         let ran = Command::new(env::current_exe().unwrap())
             .args(["--exact", name, "--nocapture"])
             .env("WAKEN_TRACE", wanted)
@@ -343,10 +345,10 @@ fn field<'a>(line: &'a str, key: &str) -> Option<&'a str> {
 
 /// The rules by which Perfetto drops an arrow without a word: TEACHING calls them the flow rules.
 #[test]
-fn the_timeline_has_an_arrow_for_each_wake_and_all_its_slices_nest() {
+fn the_chrome_file_has_an_arrow_for_each_wake_and_all_its_slices_nest() {
     let Some((json, _)) = recorded(
-        "the_timeline_has_an_arrow_for_each_wake_and_all_its_slices_nest",
-        "timeline",
+        "the_chrome_file_has_an_arrow_for_each_wake_and_all_its_slices_nest",
+        "chrome",
         echo_once,
     ) else {
         return;
@@ -397,7 +399,7 @@ fn a_page_is_whole_wherever_the_program_ends_and_small() {
         });
     };
     let name = "a_page_is_whole_wherever_the_program_ends_and_small";
-    let Some((page, _)) = recorded(name, "page", body) else { return };
+    let Some((page, _)) = recorded(name, "html", body) else { return };
     let (viewer, batches) = page.split_once("<script>B(").unwrap();
     let batches: Vec<&str> = batches.split("<script>B(").collect();
     assert!(batches.len() > 4, "{} batches", batches.len());

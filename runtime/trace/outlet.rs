@@ -1,12 +1,12 @@
 //! Where the story goes, and when. `WAKEN_TRACE` says it, or who calls [`start`](super::start).
 
+use super::chrome::Chrome;
 use super::log::Log;
 use super::page::Page;
 use super::recorder::{Event, Record, turn};
 use super::report::Report;
 use super::step::Step;
 use super::story::Story;
-use super::timeline::Timeline;
 use std::collections::BTreeMap;
 use std::env;
 use std::io::{self, Write};
@@ -17,7 +17,7 @@ use std::time::Instant;
 
 enum Outlet {
     Log(Log),
-    Timeline(Timeline),
+    Chrome(Chrome),
     Page(Page),
 }
 
@@ -63,7 +63,7 @@ pub(super) fn is_immediate() -> bool {
     IS_IMMEDIATE.load(Relaxed)
 }
 
-/// Begins to record from here on, as `WAKEN_TRACE` would: `log`, `log=FILE`, `page=FILE`, `timeline=FILE`, or several of them, with commas
+/// Begins to record from here on, as `WAKEN_TRACE` would: `log`, `log=FILE`, `html=FILE`, `chrome=FILE`, or several of them, with commas
 /// between. A runtime that was made before is not in it.
 ///
 /// # Errors
@@ -99,7 +99,7 @@ pub fn report() -> Report {
     lock(&OUTLETS).as_ref().map(|outlets| outlets.report.clone()).unwrap_or_default()
 }
 
-/// Tells what was recorded. Who sleeps now, or ends, may not come back: until then a page and a timeline can wait.
+/// Tells what was recorded. Who sleeps now, or ends, may not come back: until then a page can wait.
 pub(super) fn take(records: &mut Vec<Record>, is_pause: bool) {
     let mut outlets = lock(&OUTLETS);
     let Some(outlets) = outlets.as_mut() else { return records.clear() };
@@ -119,16 +119,16 @@ impl Outlet {
         });
         match (kind, file) {
             ("log", file) => Log::create(file, words).map(Outlet::Log),
-            ("page", Some(file)) => Page::create(file).map(Outlet::Page),
-            ("timeline", Some(file)) => Timeline::create(file).map(Outlet::Timeline),
-            _ => Err(not_understood(wanted, "`log`, `log=FILE`, `page=FILE`, `timeline=FILE`")),
+            ("html", file) => Page::create(file.unwrap_or("trace.html")).map(Outlet::Page),
+            ("chrome", file) => Chrome::create(file.unwrap_or("trace.json")).map(Outlet::Chrome),
+            _ => Err(not_understood(wanted, "`log`, `log=FILE`, `html=FILE`, `chrome=FILE`")),
         }
     }
 
     fn tell(&mut self, story: &Story, step: &Step, runtime: Option<u32>) {
         match self {
             Outlet::Log(log) => log.tell(step, runtime),
-            Outlet::Timeline(timeline) => timeline.tell(step),
+            Outlet::Chrome(chrome) => chrome.tell(step),
             Outlet::Page(page) => page.tell(story, step),
         }
     }
@@ -136,7 +136,7 @@ impl Outlet {
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Outlet::Log(_) => Ok(()),
-            Outlet::Timeline(timeline) => timeline.flush(),
+            Outlet::Chrome(chrome) => chrome.flush(),
             Outlet::Page(page) => page.flush(),
         }
     }

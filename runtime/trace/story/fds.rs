@@ -44,7 +44,7 @@ impl Story {
             ),
             Err(code) => (errno_name(code), "An error: whoever asked is told."),
         };
-        step.tell("call", format!("{call}({first}) = {told}"), why);
+        step.tell("syscall", format!("{call}({first}) = {told}"), why);
     }
 
     /// An event, by the datum that epoll carries for us.

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::time::Duration;
 
-pub(super) struct Timeline {
+pub(super) struct Chrome {
     file: File,
     batch: String,
     /// The rows that have a name, and how many slices are open in each.
@@ -20,21 +20,13 @@ pub(super) struct Timeline {
 
 const LOOP: u64 = 1;
 
-impl Timeline {
-    pub(super) fn create(path: &str) -> io::Result<Timeline> {
-        let mut timeline = Timeline {
-            file: File::create(path)?,
-            batch: String::from("[\n"),
-            open: BTreeMap::new(),
-        };
-        timeline.line(
-            "M",
-            LOOP,
-            Duration::ZERO,
-            r#""name":"process_name","args":{"name":"waken"}"#,
-        );
-        timeline.name(LOOP, "00 loop, kernel");
-        Ok(timeline)
+impl Chrome {
+    pub(super) fn create(path: &str) -> io::Result<Chrome> {
+        let mut chrome =
+            Chrome { file: File::create(path)?, batch: String::from("[\n"), open: BTreeMap::new() };
+        chrome.line("M", LOOP, Duration::ZERO, r#""name":"process_name","args":{"name":"waken"}"#);
+        chrome.name(LOOP, "00 loop, kernel");
+        Ok(chrome)
     }
 
     pub(super) fn tell(&mut self, step: &Step) {
