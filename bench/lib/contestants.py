@@ -1,6 +1,7 @@
 """Who is measured: a line for each, and what makes it comparable.
 
-A server is called as `PROGRAM [VARIANT] PORT echo|sink BUFFER`, a `micro` as `PROGRAM VARIANT OPERATION N [LIVE]`.
+A server is called as `PROGRAM [VARIANT] PORT echo|sink BUFFER`, a `micro` as `PROGRAM VARIANT OPERATION N [LIVE]`, a web server as
+`PROGRAM PORT http1|http2`.
 """
 
 import os
@@ -17,12 +18,13 @@ class Contestant:
     what: str
     server: str = ""  # the program and its variant
     micro: str = ""
+    web: str = ""
     crate: str = ""  # whose version is told
     env: tuple = ()
     main: bool = True  # measured when nobody says which
 
     def programs(self):
-        return {command.split()[0] for command in (self.server, self.micro) if command}
+        return {command.split()[0] for command in (self.server, self.micro, self.web) if command}
 
     def argv(self, command):
         program, *variant = command.split()
@@ -30,17 +32,17 @@ class Contestant:
 
 
 ALL = [
-    Contestant("waken", "waken", "a task and a buffer per connection", "echo-waken", "micro-waken -"),
+    Contestant("waken", "waken", "a task and a buffer per connection", "echo-waken", "micro-waken -", "http-waken"),
     Contestant("raw-c", "C", "hand-written edge-triggered epoll, one buffer for all connections", "raw_echo", "micro-raw -"),
     Contestant("mio", "epoll", "an epoll loop in Rust, one buffer for all", "echo-mio", crate="mio"),
     Contestant("libuv", "epoll", "callbacks, one buffer for all", "uv_echo"),
-    Contestant("tokio", "epoll", "its current_thread runtime, `tokio::spawn`", "echo-tokio", "micro-tokio -", "tokio"),
-    Contestant("smol", "epoll", "LocalExecutor, async-net, async-io", "echo-smol", "micro-smol -", "async-io"),
-    Contestant("monoio", "epoll", "its legacy driver", "echo-monoio legacy", "micro-monoio legacy", "monoio"),
-    Contestant("compio", "epoll", "its polling driver", "echo-compio-epoll", "micro-compio-epoll -", "compio"),
-    Contestant("monoio-uring", "io_uring", "its io_uring driver", "echo-monoio uring", "micro-monoio uring", "monoio"),
-    Contestant("compio-uring", "io_uring", "its io_uring driver", "echo-compio-uring", "micro-compio-uring -", "compio"),
-    Contestant("glommio", "io_uring", "three rings", "echo-glommio", "micro-glommio -", "glommio"),
+    Contestant("tokio", "epoll", "its current_thread runtime, `tokio::spawn`", "echo-tokio", "micro-tokio -", "http-tokio", "tokio"),
+    Contestant("smol", "epoll", "LocalExecutor, async-net, async-io", "echo-smol", "micro-smol -", "http-smol", "async-io"),
+    Contestant("monoio", "epoll", "its legacy driver", "echo-monoio legacy", "micro-monoio legacy", crate="monoio"),
+    Contestant("compio", "epoll", "its polling driver", "echo-compio-epoll", "micro-compio-epoll -", crate="compio"),
+    Contestant("monoio-uring", "io_uring", "its io_uring driver", "echo-monoio uring", "micro-monoio uring", crate="monoio"),
+    Contestant("compio-uring", "io_uring", "its io_uring driver", "echo-compio-uring", "micro-compio-uring -", crate="compio"),
+    Contestant("glommio", "io_uring", "three rings", "echo-glommio", "micro-glommio -", crate="glommio"),
     # Only when they are named, or where a workload wants them.
     Contestant("waken-shared", "waken", "waits by `readable`, reads into one buffer for all", "echo-waken-shared", main=False),
     Contestant("waken-reset", "waken", "an idle timeout per connection: one `Sleep`, reset", "echo-waken-reset", main=False),

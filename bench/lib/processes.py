@@ -25,11 +25,13 @@ def next_port():
 
 
 class Server:
-    """An echo server of a contestant, in its own process, on the server's CPU. `under` is a tool that runs it."""
+    """An echo server of a contestant, in its own process, on the server's CPU. `under` is a tool that runs it. Or another
+    `program` of the contestant, with its own `arguments`."""
 
-    def __init__(self, contestant, mode="echo", buffer=BUFFER, under=(), env=None):
+    def __init__(self, contestant, mode="echo", buffer=BUFFER, under=(), env=None, program=None, arguments=None):
         self.port = next_port()
-        command = [*machine.pinned(machine.SERVER_CPU), *under, *contestant.argv(contestant.server), self.port, mode, str(buffer)]
+        program, arguments = program or contestant.server, arguments or [mode, str(buffer)]
+        command = [*machine.pinned(machine.SERVER_CPU), *under, *contestant.argv(program), self.port, *arguments]
         environment = {**os.environ, **dict(contestant.env), **(env or {})}
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.pid = self.process.pid

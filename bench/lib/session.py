@@ -25,6 +25,9 @@ class Session:
     def servers(self):
         return [c for c in self.contestants if c.server and not self.why_absent(c.server)]
 
+    def webs(self):
+        return [c for c in self.contestants if c.web and not self.why_absent(c.web)]
+
     def micros(self):
         """Who has the operations of an executor. (C has only the wake from another thread.)"""
         return [c for c in self.contestants if c.micro and c.kind != "C" and not self.why_absent(c.micro)]

@@ -9,7 +9,7 @@ import importlib
 
 NAMES = [
     "instructions", "calls", "timeouts", "memory", "cache", "idle", "builds", "operations",
-    "echo", "park", "crowd", "churn", "bulk", "growth",
+    "echo", "park", "crowd", "churn", "bulk", "growth", "http",
 ]  # fmt: skip
 
 
