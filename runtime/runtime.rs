@@ -116,6 +116,7 @@ impl Runtime {
     /// Makes a task of `future`. It is polled for the first time in the next turn, on this thread, while
     /// [`block_on`](Runtime::block_on) runs. Needs no `Send`. Dropping the handle lets the task run on.
     #[track_caller]
+    #[inline]
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
         F: Future + 'static,
@@ -336,6 +337,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 /// Outside of a runtime.
 #[doc(alias = "spawn_local")]
 #[track_caller]
+#[inline]
 pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future + 'static,

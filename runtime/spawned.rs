@@ -30,6 +30,7 @@ pin_project! {
     }
 }
 
+#[inline] // With `spawn`: a large future is to be made where it stays, and not to be moved over the stack.
 pub(crate) fn erase<F>(future: F) -> Spawned
 where
     F: Future + 'static,
