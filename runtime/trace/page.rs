@@ -15,6 +15,7 @@ use std::env;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 const HTML: &str = include_str!("page/page.html");
 const CSS: &str = include_str!("page/page.css");
@@ -25,6 +26,39 @@ const MOST: usize = 20_000;
 
 /// So much of a file of the program is shown around a line, and so much of one of ours.
 const AROUND: (u32, u32) = (200, 14);
+
+/// Which chapter of the guide is about an event.
+fn chapter(kind: &str) -> &'static str {
+    match kind {
+        "polled" => "01",
+        "clone" | "drop" => "03",
+        "start" | "stop" | "block_on" | "sleep" | "awake" | "enqueue" | "poll" | "wake" => "04",
+        "spawn" | "end" | "join" | "abort" => "05",
+        "register" | "deregister" | "event" | "wait" | "taken" => "06",
+        "syscall" | "not ready" => "07",
+        "timer set" | "timer moved" | "timer fired" => "08",
+        "give up" | "timer cancelled" => "09",
+        "budget" => "10",
+        "letter" | "unpark" | "letters" => "11",
+        _ => "",
+    }
+}
+
+/// The chapters, if the guide is where this was compiled: number, address, title.
+fn guide() -> Vec<String> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/guide");
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    files.sort();
+    let told = |file: &PathBuf| {
+        let number = file.file_name()?.to_str()?.split_once('-')?.0;
+        let text = fs::read_to_string(file).ok()?;
+        let title = text.lines().next()?.trim_start_matches("# ");
+        let address = format!("file://{}", file.display());
+        Some(format!("[{},{},{}]", quoted(number), quoted(&address), quoted(title)))
+    };
+    files.iter().filter_map(told).collect()
+}
 
 /// The files that have hooks.
 const SOURCES: &[(&str, &str)] = &[
@@ -72,8 +106,9 @@ impl Page {
             .collect();
         writeln!(
             file,
-            "<script>B({{meta:{{program:{}}},checks:[{}]}})</script>",
+            "<script>B({{meta:{{program:{}}},guide:[{}],checks:[{}]}})</script>",
             quoted(&program),
+            guide().join(","),
             checks.join(",")
         )?;
         let texts = HashMap::from([(String::new(), 0)]);
@@ -120,6 +155,7 @@ impl Page {
         let numbers = [step.kind, &step.who, &step.what, &step.more, &told_at, &site, &step.why]
             .map(|text| self.text(text));
         let [kind, who, what, more, place, site, why] = numbers;
+        let chapter = quoted(chapter(step.kind));
         let last = if self.events == MOST {
             self.text("the page ends here: 20,000 events are enough to step through")
         } else {
@@ -127,7 +163,7 @@ impl Page {
         };
         let _ = writeln!(
             self.batch,
-            "[{},{kind},{who},{},{what},{more},{place},{site},{last},{wake},{},{}],",
+            "[{},{kind},{who},{},{what},{more},{place},{site},{last},{chapter},{wake},{},{}],",
             step.at.as_nanos(),
             step.depth,
             if findings.is_empty() { "0".into() } else { format!("[{}]", findings.join(",")) },

@@ -1,10 +1,11 @@
 'use strict';
 // The page is a recording: `B` is called with one batch after the other, by scripts that follow this one. Nothing is worked out
 // here about the runtime: each event says which cells of the tables it changes, from what to what, so a step back is a step.
-const S = [''], E = [], SRC = new Map(), CHECKS = [];
+const S = [''], E = [], SRC = new Map(), GUIDE = new Map(), CHECKS = [];
 let META = {};
 function B(batch) {
   if (batch.meta) META = { ...META, ...batch.meta };
+  for (const [number, address, title] of batch.guide || []) GUIDE.set(number, [address, title]);
   if (batch.checks) CHECKS.push(...batch.checks);
   for (const text of batch.s || []) S.push(text);
   for (const [file, first, text] of batch.src || []) {
@@ -12,9 +13,9 @@ function B(batch) {
     text.split('\n').forEach((line, n) => lines.set(first + n, line));
     SRC.set(file, lines);
   }
-  for (const [at, kind, who, depth, what, more, place, site, why, wake, findings, changes] of batch.e || [])
+  for (const [at, kind, who, depth, what, more, place, site, why, chapter, wake, findings, changes] of batch.e || [])
     E.push({ n: E.length, at, kind: S[kind], who: S[who], depth, what: S[what], more: S[more], place: S[place], site: S[site], why: S[why],
-      wake, findings: (findings || []).map(([check, what, hint]) => ({ check: S[check], what: S[what], hint })),
+      chapter, wake, findings: (findings || []).map(([check, what, hint]) => ({ check: S[check], what: S[what], hint })),
       changes: (changes || []).map(([cell, old, now]) => [S[cell], S[old], S[now]]) });
 }
 
@@ -56,7 +57,8 @@ function show() {
   document.body.dataset.at = at;
   $('where').textContent = `${at + 1} of ${E.length} · ${secs(event.at)} s`;
   $('event').innerHTML = `<b>${esc(event.who)}</b>  ${esc(event.what)}` + (event.more ? `   <span class="more">${esc(event.more)}</span>` : '') + (event.place ? `   <span class="more">${esc(event.place)}</span>` : '');
-  $('why').textContent = event.why;
+  $('why').textContent = event.why + ' ';
+  if (event.chapter) $('why').insertAdjacentHTML('beforeend', chapter(event.chapter));
   $('story').querySelectorAll('.finding').forEach(it => it.remove());
   for (const finding of event.findings) $('why').insertAdjacentHTML('afterend', `<p class="finding">${finding.hint ? '?' : '!'} ${esc(finding.check)}: ${esc(finding.what)}</p>`);
   const changed = new Map(event.changes.map(([cell, old]) => [cell, old]));
@@ -69,6 +71,10 @@ function show() {
   $('cause').disabled = !event.wake && find(it => isPoll(it) && it.who === event.who, -1) < 0;
   ask();
   history.replaceState(null, '', '#e=' + (at + 1) + (followed ? '&t=' + encodeURIComponent(followed) : ''));
+}
+function chapter(number) {
+  const [address, title] = GUIDE.get(number) || [];
+  return address ? `<a class="chapter" href="${esc(address)}">${number} ${esc(title)}</a>` : `<span class="chapter">chapter ${number} of the guide</span>`;
 }
 function row(cell, texts, changed, follow) {
   const old = changed.has(cell) ? (changed.get(cell) || '').split('\t') : null;
@@ -186,9 +192,9 @@ function makeLanes() {
     const from = lanes.includes(event.who) ? y(event.who) + 9 : y('rt') + 9, to = y(E[n].who) + 9, x1 = x(event.n) + 4, x2 = x(n) + 1;
     svg += `<path class="arrow" data-wake="${event.wake}" marker-end="url(#tip)" d="M${x1} ${from} C${x1 + 12} ${to},${x2 - 12} ${to},${x2} ${to}"><title>${esc(event.what)}</title></path>`;
   }
-  for (const event of E) if (event.findings.length) svg += `<text class="bad" x="${x(event.n)}" y="${height - 6}">!</text>`;
+  for (const event of E) if (event.findings.length) svg += `<text class="found" x="${x(event.n)}" y="${height - 6}">!</text>`;
   $('lanes').innerHTML = `<svg width="${width}" height="${height}" role="img" aria-label="Timeline of ${E.length} events"><defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" fill="var(--wake)"/></marker><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="1.6" height="6" fill="var(--parked)" opacity=".5"/></pattern></defs><style>
-.name{font:12px ui-monospace,monospace;fill:var(--ink)}.base{stroke:var(--rule)}.run{fill:var(--run)}.park{fill:url(#hatch);stroke:var(--rule)}.sleep{fill:var(--sleep);stroke:var(--kernel);stroke-dasharray:2 2}.event{fill:var(--kernel)}.arrow{fill:none;stroke:var(--wake);stroke-width:1.6}.gap{font:10px sans-serif;fill:var(--soft)}.bad{font:700 13px sans-serif;fill:var(--wake)}.cursor{fill:var(--here);opacity:.75}</style><rect id="cursor" class="cursor" y="0" width="${WIDE}" height="${height - 18}" x="0"/>${svg}</svg>`;
+.name{font:12px ui-monospace,monospace;fill:var(--ink)}.base{stroke:var(--rule)}.run{fill:var(--run)}.park{fill:url(#hatch);stroke:var(--rule)}.sleep{fill:var(--sleep);stroke:var(--kernel);stroke-dasharray:2 2}.event{fill:var(--kernel)}.arrow{fill:none;stroke:var(--wake);stroke-width:1.6}.gap{font:10px sans-serif;fill:var(--soft)}.found{font:700 13px sans-serif;fill:var(--wake)}.cursor{fill:var(--here);opacity:.75}</style><rect id="cursor" class="cursor" y="0" width="${WIDE}" height="${height - 18}" x="0"/>${svg}</svg>`;
   $('lanes').onclick = click => { const box = $('lanes').firstChild.getBoundingClientRect(); const n = Math.floor((click.clientX - box.left - LEFT) / WIDE); if (n >= 0) go(n); };
 }
 function showLane() {
