@@ -134,6 +134,16 @@ fn readiness_that_is_dropped_without_would_block_is_found() {
     assert_found(&runtime, "edges are used up");
 }
 
+/// As when an `AsyncFd` is made and tried in one poll: what its user's own call says is not seen.
+#[test]
+fn a_call_that_moves_nothing_says_nothing_of_readiness() {
+    let mut runtime = Broken::new();
+    runtime.polls().does(Event::Call { name: "fcntl", first: 5, result: Ok(0) });
+    runtime.does(Event::NotReady { fd: 5, reads: true, short: false });
+    runtime.does(Event::Wait { fd: 5, reads: true, number: Some(number()), at: None });
+    assert!(runtime.found.is_empty(), "{:?}", runtime.found);
+}
+
 #[test]
 fn a_waiter_that_has_ended_is_found() {
     let mut runtime = Broken::new();

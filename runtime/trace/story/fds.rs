@@ -34,8 +34,11 @@ impl Story {
         first: i64,
         result: Result<i64, i32>,
     ) {
-        let fd = RawFd::try_from(first).ok().and_then(|fd| self.fds.get_mut(&fd));
-        fd.into_iter().for_each(|fd| fd.last_call = Some(result));
+        // A call that moves nothing says nothing of readiness.
+        if !["fcntl", "getsockname", "getsockopt", "setsockopt"].contains(&call) {
+            let fd = RawFd::try_from(first).ok().and_then(|fd| self.fds.get_mut(&fd));
+            fd.into_iter().for_each(|fd| fd.last_call = Some(result));
+        }
         let (told, why) = match result {
             Ok(n) => (n.to_string(), "A system call, which does not wait."),
             Err(code) if is_would_block(code) => (
