@@ -2,12 +2,13 @@
 
 use super::recorder::{Event, Record};
 use super::report::Finding;
-use super::state::{Phase, ROOT, name};
+use super::state::{Fd, Phase, ROOT, name};
 use super::step::Step;
 use super::story::Story;
 use super::tell::{duration, place};
 use crate::sys::is_would_block;
 use std::collections::BTreeSet;
+use std::mem;
 use std::time::Duration;
 
 /// A poll that takes so long holds up everybody else.
@@ -86,8 +87,9 @@ impl Check {
     }
 
     fn wait(&mut self, story: &Story, fd: i32, reads: bool) {
-        let is_ready = story.fds.get(&fd).is_some_and(|fd| fd.is_ready[usize::from(!reads)]);
-        if is_ready {
+        // What is there to be read does not help who waits for urgent data.
+        let is_ready = |fd: &Fd| fd.is_ready[usize::from(!reads)] && !(reads && fd.urgent_only);
+        if story.fds.get(&fd).is_some_and(is_ready) {
             let way = if reads { "readable" } else { "writable" };
             self.find("edges are used up", format!("fd {fd} counts as {way}, and somebody waits for it: no edge will come for what is there"));
         }
@@ -130,25 +132,30 @@ impl Check {
         step.findings = self.findings;
     }
 
-    /// Who waits, and nobody has its waker.
+    /// Who waits, and nobody has its waker, nor is a wake of it on its way from another thread.
     fn forgotten(&mut self, story: &mut Story) {
-        let held: BTreeSet<u64> = story.holders.iter().map(|it| it.1).collect();
+        let mut known: BTreeSet<u64> = story.holders.iter().map(|it| it.1).collect();
+        known.extend(story.letters.keys());
         for task in story.tasks.values_mut() {
-            if task.phase == Phase::Waiting
-                && task.clones <= 0
-                && !held.contains(&task.id)
-                && !task.is_forgotten
-            {
-                task.is_forgotten = true;
-                let at = task
-                    .spawned_at
-                    .map_or(String::new(), |at| format!(", spawned at {}", place(at)));
+            let is_lost =
+                task.phase == Phase::Waiting && task.clones <= 0 && !known.contains(&task.id);
+            if !is_lost || mem::replace(&mut task.is_forgotten, true) {
+                continue;
+            }
+            let at =
+                task.spawned_at.map_or(String::new(), |at| format!(", spawned at {}", place(at)));
+            let who = name(task.id);
+            if task.id == ROOT {
                 self.find(
                     "no lost waker",
-                    format!(
-                        "{}{at}, is parked, and nobody holds its waker: it can never wake",
-                        name(task.id)
-                    ),
+                    "root is parked, and nobody holds its waker: only `Remote::wake` can wake it"
+                        .into(),
+                );
+                self.findings.last_mut().into_iter().for_each(|finding| finding.is_hint = true);
+            } else {
+                self.find(
+                    "no lost waker",
+                    format!("{who}{at}, is parked, and nobody holds its waker: it can never wake"),
                 );
             }
         }

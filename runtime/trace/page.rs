@@ -34,7 +34,7 @@ fn chapter(kind: &str) -> &'static str {
         "clone" | "drop" => "03",
         "start" | "stop" | "block_on" | "sleep" | "awake" | "enqueue" | "poll" | "wake" => "04",
         "spawn" | "end" | "join" | "abort" => "05",
-        "register" | "deregister" | "event" | "wait" | "taken" => "06",
+        "register" | "deregister" | "event" | "waits for" | "wait" | "taken" => "06",
         "syscall" | "not ready" => "07",
         "timer set" | "timer moved" | "timer fired" => "08",
         "give up" | "timer cancelled" => "09",

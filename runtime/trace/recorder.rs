@@ -138,6 +138,11 @@ pub(crate) enum Event {
         number: Option<Number>,
         at: At,
     },
+    /// What somebody is about to wait for to read: anything, or urgent data alone.
+    WaitsFor {
+        fd: RawFd,
+        urgent_only: bool,
+    },
     GiveUp {
         fd: RawFd,
         reads: bool,

@@ -116,6 +116,8 @@ pub(super) struct Fd {
     pub(super) interest: i32,
     /// To read, to write: as the runtime remembers it.
     pub(super) is_ready: [bool; 2],
+    /// Who waits next to read waits for urgent data alone.
+    pub(super) urgent_only: bool,
     /// What the last call on it has said in this poll.
     pub(super) last_call: Option<Result<i64, i32>>,
 }

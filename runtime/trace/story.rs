@@ -35,7 +35,7 @@ pub(super) struct Story {
     /// By whom the waker of one who stood aside was taken: it is woken a little later.
     taken: HashMap<u64, Cause>,
     /// From which thread there is a letter for whom.
-    letters: HashMap<u64, u32>,
+    pub(super) letters: HashMap<u64, u32>,
     /// How many there were.
     wakes: u64,
     touched: BTreeSet<Touched>,
@@ -108,6 +108,7 @@ impl Story {
             Event::Ready { datum, bits } => self.ready(step, *datum, *bits),
             Event::NotReady { fd, reads, short } => self.not_ready(step, *fd, *reads, *short),
             Event::Wait { fd, reads, number, at } => self.wait(step, *fd, *reads, *number, *at),
+            Event::WaitsFor { fd, urgent_only } => self.waits_for(step, *fd, *urgent_only),
             Event::GiveUp { fd, reads, number } => self.give_up(step, *fd, *reads, *number),
             Event::Taken { fd, number } => self.take_reader(step, *fd, *number),
             Event::TakenAside { fd, who } => self.take_aside(step, *fd, who),

@@ -127,6 +127,25 @@ fn who_waits_for_what_is_there_already_is_found() {
 }
 
 #[test]
+fn who_waits_for_urgent_data_alone_may_leave_the_rest_unread() {
+    let mut runtime = Broken::new();
+    runtime.polls().does(Event::WaitsFor { fd: 5, urgent_only: true });
+    runtime.does(Event::Wait { fd: 5, reads: true, number: Some(number()), at: None });
+    assert_eq!(runtime.found, [""; 0]);
+    // It was said of that one wait.
+    runtime.does(Event::Wait { fd: 5, reads: true, number: Some(number()), at: None });
+    assert_found(&runtime, "edges are used up");
+}
+
+#[test]
+fn one_whose_wake_is_on_its_way_is_not_lost() {
+    let mut runtime = Broken::new();
+    runtime.polls().is_pending().does(Event::Letter { eventfd: 4, number: Some(number()) });
+    runtime.sleeps();
+    assert_eq!(runtime.found, [""; 0]);
+}
+
+#[test]
 fn readiness_that_is_dropped_without_would_block_is_found() {
     let mut runtime = Broken::new();
     runtime.polls().does(Event::Call { name: "recv", first: 5, result: Ok(4096) });

@@ -12,7 +12,7 @@ impl Story {
     pub(super) fn register(&mut self, step: &mut Step, fd: RawFd, interest: i32, key: u64) {
         self.keys.insert(key, fd);
         self.touched.insert(Touched::Fd(fd));
-        self.fds.insert(fd, Fd { interest, is_ready: [true; 2], last_call: None });
+        self.fds.insert(fd, Fd { interest, is_ready: [true; 2], ..Fd::default() });
         let why = "Registered once for its whole life, edge-triggered. It counts as ready: to try is the cheapest way to ask.";
         step.tell("register", format!("epoll_ctl(ADD, fd {fd}, {}|ET) = 0", bits(interest)), why);
     }
@@ -105,12 +105,26 @@ impl Story {
         at: At,
     ) {
         self.hold(step, Holder::Fd(fd, reads), number, at);
+        self.fds.get_mut(&fd).into_iter().for_each(|fd| fd.urgent_only &= !reads);
         let slot = if reads { "read" } else { "write" };
         let why = format!(
             "Whoever waits leaves its number at the descriptor. The next edge that makes fd {fd} {} wakes it.",
             able(reads)
         );
         step.tell("wait", format!("waker -> fd {fd} {slot} slot"), why);
+    }
+
+    pub(super) fn waits_for(&mut self, step: &mut Step, fd: RawFd, urgent_only: bool) {
+        if let Some(fd) = self.fd_mut(fd) {
+            fd.urgent_only = urgent_only;
+        }
+        let what = if urgent_only { "urgent data alone" } else { "whatever makes it ready" };
+        step.tell(
+            "waits for",
+            format!("fd {fd}: {what}"),
+            "An interest that is chosen: of several, the first that comes wakes.",
+        );
+        step.is_detail = true;
     }
 
     pub(super) fn give_up(
