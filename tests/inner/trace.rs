@@ -39,6 +39,7 @@ impl Broken {
         self.now += Duration::from_micros(1);
         let record = Record { at: self.now, site: &SITE, runtime: 1, thread: 1, event };
         let step = self.story.step(&record);
+        assert!(!step.what.is_empty(), "an event after {:?} says nothing", self.found);
         self.found.extend(step.findings.iter().map(|finding| finding.check.to_owned()));
         self
     }
@@ -99,8 +100,9 @@ fn a_poll_that_nobody_has_asked_for_is_found() {
 #[test]
 fn a_poll_of_what_is_done_is_found() {
     let mut runtime = Broken::new();
-    runtime.polls().ends().polls();
+    runtime.polls().ends().does(Event::Enqueue { number: number() }).polls();
     assert_found(&runtime, "no poll after Ready");
+    runtime.ends();
 }
 
 #[test]

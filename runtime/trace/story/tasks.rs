@@ -25,7 +25,10 @@ impl Story {
     }
 
     pub(super) fn enqueue(&mut self, step: &mut Step, number: Number) {
-        let Some(id) = self.id(number) else { return };
+        let Some(id) = self.id(number) else {
+            let why = "Who has ended cannot be woken: nothing ought to be queued here.";
+            return step.tell("enqueue", "a task that has ended -> ready queue", why);
+        };
         self.queue.push_back(id);
         if let Some(task) = self.task_mut(id) {
             // One that runs stays RUNNING, and comes once more.
@@ -43,7 +46,11 @@ impl Story {
     }
 
     pub(super) fn poll(&mut self, step: &mut Step, number: Number) {
-        let Some(id) = self.id(number) else { return };
+        let Some(id) = self.id(number) else {
+            let why = "What is done is not polled again: its future may panic, or begin anew.";
+            step.more = "of a task that has ended".into();
+            return step.tell("poll", "poll {", why);
+        };
         if id != ROOT {
             // Entries of tasks that have ended are passed over.
             while self.queue.pop_front().is_some_and(|first| first != id) {}
@@ -78,7 +85,10 @@ impl Story {
     }
 
     pub(super) fn polled(&mut self, step: &mut Step, number: Number, how: &str) {
-        let Some(id) = self.id(number) else { return };
+        let Some(id) = self.id(number) else {
+            let why = "What is done is not polled again: its future may panic, or begin anew.";
+            return step.tell("polled", format!("}} = {how:<8}"), why);
+        };
         self.polling.retain(|polling| *polling != id);
         self.cause = Cause::Outside;
         step.depth = self.polling.len();
@@ -115,7 +125,9 @@ impl Story {
 
     pub(super) fn end(&mut self, step: &mut Step, index: u32, how: Ended) {
         let found = self.numbers.iter().find(|(number, _)| number.index() == index);
-        let Some((number, id)) = found.map(|(number, id)| (*number, *id)) else { return };
+        let Some((number, id)) = found.map(|(number, id)| (*number, *id)) else {
+            return step.tell("end", "end             for the second time", "A task ends once.");
+        };
         self.forget_task(number, id);
         self.cause = Cause::End(id);
         let how = match how {
