@@ -1,0 +1,365 @@
+//! The exercises of the guide: takes a piece out of the runtime, in a copy, for you to write again; or breaks one, to be seen breaking.
+//!
+//! ```text
+//! $ cargo learn                     # the chapters, and what there is to do
+//! $ cargo learn 04                  # makes target/learn/04, a copy with a hole in it, and says what is asked
+//! $ cargo learn 04 check            # runs the test that the hole fails
+//! $ cargo learn 04 hint             # or `solution`: the runtime's own code
+//! $ cargo learn 04 break            # breaks it as the chapter says, in another copy, and shows what comes of it
+//! ```
+//!
+//! What there is stands in the chapters themselves, `docs/guide/*.md`, in blocks that begin with three backquotes and `learn`:
+//! a word and its text on each line. There is no second copy of a solution: it is the runtime.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, io, thread};
+
+/// One block: an exercise, or something to break.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Block {
+    pub(crate) kind: String,
+    fields: BTreeMap<String, String>,
+}
+
+impl Block {
+    pub(crate) fn get(&self, field: &str) -> &str {
+        self.fields.get(field).map_or("", String::as_str)
+    }
+}
+
+struct Chapter {
+    number: String,
+    title: String,
+    blocks: Vec<Block>,
+}
+
+/// Longer than this nothing runs that was broken: it hangs.
+const LONGEST: Duration = Duration::from_secs(120);
+
+fn root() -> PathBuf {
+    env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from)
+}
+
+fn chapters() -> io::Result<Vec<Chapter>> {
+    let mut files: Vec<PathBuf> = fs::read_dir(root().join("docs/guide"))?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<io::Result<_>>()?;
+    files.sort();
+    let mut chapters = Vec::new();
+    for file in files.iter().filter(|file| file.extension().is_some_and(|it| it == "md")) {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Some((number, _)) = name.split_once('-').filter(|it| it.0.parse::<u32>().is_ok())
+        else {
+            continue;
+        };
+        let text = fs::read_to_string(file)?;
+        let title = text.lines().next().unwrap_or_default().trim_start_matches("# ").to_owned();
+        chapters.push(Chapter { number: number.to_owned(), title, blocks: blocks(&text) });
+    }
+    Ok(chapters)
+}
+
+/// A line of a block is a word, blanks, and its text; one that begins with a blank goes on with the text before.
+pub(crate) fn blocks(text: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut open: Option<(Block, String)> = None;
+    for line in text.lines() {
+        match &mut open {
+            None => {
+                if let Some(kind) = line.strip_prefix("```learn ") {
+                    open =
+                        Some((Block { kind: kind.to_owned(), ..Block::default() }, String::new()));
+                }
+            }
+            Some(_) if line == "```" => blocks.extend(open.take().map(|it| it.0)),
+            Some((block, last)) => {
+                if line.starts_with(' ') {
+                    let text = block.fields.entry(last.clone()).or_default();
+                    text.push('\n');
+                    text.push_str(line);
+                } else {
+                    let (word, text) = line.split_once(' ').unwrap_or((line, ""));
+                    *last = word.to_owned();
+                    block.fields.insert(word.to_owned(), text.trim_start().to_owned());
+                }
+            }
+        }
+    }
+    blocks
+}
+
+// ---- a copy
+
+/// What a package needs to be built and tested.
+const COPIED: [&str; 7] =
+    ["Cargo.toml", "Cargo.lock", ".cargo", "runtime", "examples", "tests", "docs"];
+
+fn copy(to: &Path) -> io::Result<()> {
+    if to.exists() {
+        fs::remove_dir_all(to)?;
+    }
+    fs::create_dir_all(to)?;
+    for name in COPIED {
+        let from = root().join(name);
+        match from.is_dir() {
+            true => copy_folder(&from, &to.join(name))?,
+            false if from.exists() => drop(fs::copy(&from, to.join(name))?),
+            false => {}
+        }
+    }
+    // The documentation of the crate shows them.
+    for name in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md"] {
+        if root().join(name).exists() {
+            fs::copy(root().join(name), to.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        match entry.file_type()?.is_dir() {
+            true => copy_folder(&entry.path(), &to)?,
+            false => drop(fs::copy(entry.path(), to)?),
+        }
+    }
+    Ok(())
+}
+
+fn error(text: String) -> io::Error {
+    io::Error::other(text)
+}
+
+/// Where `part` is in `text`, if it is there once. Blanks at the begin of its lines do not count.
+pub(crate) fn find_once(text: &str, part: &str, file: &str) -> io::Result<std::ops::Range<usize>> {
+    let wanted: Vec<&str> = part.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let mut lines = Vec::new();
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        lines.push((at, line));
+        at += line.len();
+    }
+    // A hook of the trace is no part of what is looked for.
+    let lines: Vec<(usize, &str)> = lines
+        .into_iter()
+        .filter(|(_, line)| !line.trim().is_empty() && !line.trim().starts_with("trace!("))
+        .collect();
+    let fits = |window: &&[(usize, &str)]| {
+        window.iter().zip(&wanted).all(|((_, line), wanted)| line.trim() == *wanted)
+    };
+    let found: Vec<_> = lines.windows(wanted.len().max(1)).filter(fits).collect();
+    match found[..] {
+        [window] => Ok(window[0].0..window[window.len() - 1].0 + window[window.len() - 1].1.len()),
+        _ => Err(error(format!(
+            "{} places in {file} are like this, and not one:\n{part}",
+            found.len()
+        ))),
+    }
+}
+
+/// Takes the body of the function out that begins with the line `header`.
+pub(crate) fn blank(text: &str, header: &str, file: &str, note: &str) -> io::Result<String> {
+    let found = find_once(text, header, file)?;
+    let open = text[found.start..]
+        .find('{')
+        .map(|at| found.start + at)
+        .ok_or_else(|| error(format!("no body: {header}")))?;
+    let mut depth = 0;
+    for (at, c) in text[open..].char_indices() {
+        depth += match c {
+            '{' => 1,
+            '}' => -1,
+            _ => 0,
+        };
+        if depth == 0 {
+            let (before, after) = (&text[..=open], &text[open + at..]);
+            return Ok(format!("{before}\n        todo!({note:?})\n    {after}"));
+        }
+    }
+    Err(error(format!("the body does not end: {header}")))
+}
+
+fn change(
+    folder: &Path,
+    block: &Block,
+    with: impl Fn(&str) -> io::Result<String>,
+) -> io::Result<()> {
+    let file = folder.join(block.get("file"));
+    let text =
+        fs::read_to_string(&file).map_err(|it| error(format!("{}: {it}", file.display())))?;
+    fs::write(&file, with(&text)?)
+}
+
+// ---- what one asks for
+
+fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// Runs cargo in a copy; what it printed, and whether it went well. `None`: it hung.
+fn cargo(folder: &Path, arguments: &str) -> io::Result<(Option<bool>, String)> {
+    let said = folder.join("said.txt");
+    let out = fs::File::create(&said)?;
+    let (environment, words): (Vec<&str>, Vec<&str>) =
+        arguments.split_whitespace().partition(|word| {
+            word.split_once('=')
+                .is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
+        });
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+    command.args(words.iter().skip_while(|word| **word == "cargo")).current_dir(folder);
+    command.envs(environment.iter().filter_map(|word| word.split_once('=')));
+    // One folder for all that is built, so that a copy builds nothing anew but the runtime.
+    command.env("CARGO_TARGET_DIR", target().join("learn/built")).env("RUST_BACKTRACE", "0");
+    let mut child = command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).spawn()?;
+    let begin = Instant::now();
+    let ended = loop {
+        if let Some(status) = child.try_wait()? {
+            break Some(status.success());
+        }
+        if begin.elapsed() > LONGEST {
+            child.kill()?;
+            child.wait()?;
+            break None;
+        }
+        thread::sleep(Duration::from_millis(50));
+    };
+    Ok((ended, String::from_utf8_lossy(&fs::read(said)?).into_owned()))
+}
+
+fn show(chapter: &Chapter, folder: &Path, block: &Block) {
+    println!("{} {}\n", chapter.number, chapter.title);
+    println!("{}\n", block.get("ask"));
+    println!("The hole is in {}, marked with todo!.", folder.join(block.get("file")).display());
+    println!("The test:      cargo learn {} check      ({})", chapter.number, block.get("test"));
+    println!("If you must:   cargo learn {} hint,  cargo learn {0} solution", chapter.number);
+}
+
+fn prepare(chapter: &Chapter, block: &Block) -> io::Result<PathBuf> {
+    let folder = target().join("learn").join(&chapter.number);
+    copy(&folder)?;
+    let note = format!(
+        "exercise {}: {}",
+        chapter.number,
+        block.get("ask").lines().next().unwrap_or_default()
+    );
+    change(&folder, block, |text| blank(text, block.get("blank"), block.get("file"), &note))?;
+    Ok(folder)
+}
+
+fn check(chapter: &Chapter, block: &Block) -> io::Result<bool> {
+    let folder = target().join("learn").join(&chapter.number);
+    if !folder.exists() {
+        return Err(error(format!("`cargo learn {}` comes first", chapter.number)));
+    }
+    let (ended, said) = cargo(&folder, block.get("test"))?;
+    let lines: Vec<&str> = said.lines().collect();
+    lines[lines.len().saturating_sub(25)..].iter().for_each(|line| println!("{line}"));
+    // A name that fits no test is no test that passes.
+    let passed = said.contains(" ... ok") && !said.contains("FAILED");
+    match ended.map(|went_well| went_well && passed) {
+        Some(true) => {
+            println!("\nIt passes. The runtime's own: cargo learn {} solution", chapter.number)
+        }
+        Some(false) => println!("\nNot yet."),
+        None => println!("\nIt hangs: somebody waits, and nobody wakes it."),
+    }
+    Ok(ended == Some(true) && passed)
+}
+
+/// Breaks it, runs it, and looks for what is to be seen.
+fn broken(chapter: &Chapter, block: &Block) -> io::Result<bool> {
+    let folder = target().join("learn").join(format!("{}-broken", chapter.number));
+    copy(&folder)?;
+    if !block.get("file").is_empty() {
+        change(&folder, block, |text| {
+            let found = find_once(text, block.get("old"), block.get("file"))?;
+            Ok(format!("{}{}\n{}", &text[..found.start], block.get("new"), &text[found.end..]))
+        })?;
+    }
+    println!("{}\n\n$ {}", block.get("what"), block.get("run"));
+    let (ended, said) = cargo(&folder, block.get("run"))?;
+    let lines: Vec<&str> =
+        said.lines().filter(|line| !line.trim_start().starts_with("Compiling")).collect();
+    lines[lines.len().saturating_sub(40)..].iter().for_each(|line| println!("{line}"));
+    let seen = match block.get("see") {
+        "it hangs" => ended.is_none(),
+        see => see.lines().all(|part| said.contains(part.trim())),
+    };
+    println!(
+        "\nto be seen: {}   {}",
+        block.get("see"),
+        if seen { "(there it is)" } else { "(NOT SEEN)" }
+    );
+    Ok(seen)
+}
+
+fn run() -> io::Result<bool> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let chapters = chapters()?;
+    let Some(number) = arguments.first() else {
+        for chapter in &chapters {
+            let kinds: Vec<&str> = chapter.blocks.iter().map(|block| block.kind.as_str()).collect();
+            println!("{}  {:<64} {}", chapter.number, chapter.title, kinds.join(", "));
+        }
+        println!("\ncargo learn NN [check | hint | solution | break [K]]");
+        return Ok(true);
+    };
+    let Some(chapter) = chapters.iter().find(|chapter| chapter.number == *number) else {
+        return Err(error(format!(
+            "there is no chapter {number}: `cargo learn` shows those there are"
+        )));
+    };
+    let of = |kind: &str, nth: usize| {
+        let found = chapter.blocks.iter().filter(|block| block.kind == kind).nth(nth);
+        found.ok_or_else(|| error(format!("chapter {number} has no such {kind}")))
+    };
+    match arguments.get(1).map(String::as_str) {
+        None => {
+            let block = of("exercise", 0)?;
+            let folder = prepare(chapter, block)?;
+            show(chapter, &folder, block);
+            Ok(true)
+        }
+        Some("check") => check(chapter, of("exercise", 0)?),
+        Some("hint") => {
+            println!("{}", of("exercise", 0)?.get("hint"));
+            Ok(true)
+        }
+        Some("solution") => {
+            let block = of("exercise", 0)?;
+            let text = fs::read_to_string(root().join(block.get("file")))?;
+            let found = find_once(&text, block.get("blank"), block.get("file"))?;
+            let hole = blank(&text, block.get("blank"), block.get("file"), "")?;
+            let rest =
+                hole.len() - hole.find("todo!").map_or(0, |at| at + "todo!(\"\")\n    ".len());
+            println!("{}", text[found.start..text.len() - rest + 1].trim_end());
+            Ok(true)
+        }
+        Some("break") => {
+            let nth: usize = arguments
+                .get(2)
+                .map_or(Ok(1), |it| it.parse())
+                .map_err(|_| error("which one?".into()))?;
+            broken(chapter, of("break", nth.saturating_sub(1))?)
+        }
+        Some(other) => Err(error(format!("`{other}`: there is check, hint, solution, break"))),
+    }
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
