@@ -5,7 +5,8 @@ use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, RawWakerVTable, Wake, Waker};
 use std::thread;
 use waken::io::AsyncFd;
 use waken::net::{AsyncTcpStream, AsyncUnixStream, TcpSocket};
@@ -130,6 +131,19 @@ fn a_descriptor_stays_with_what_is_local_beside_it(fd: AsyncFd<WithLocal>) {
 fn a_context_stays_on_its_thread() {
     let context: &'static mut Context<'static> = give();
     thread::spawn(move || context.waker().wake_by_ref()); //~ E0277
+}
+
+fn a_waker_that_is_made_of_something_local_is_refused() {
+    struct Local(Rc<u8>);
+    impl Wake for Local {
+        fn wake(self: Arc<Self>) {}
+    }
+    let _ = Waker::from(Arc::new(Local(give()))); //~ E0277
+}
+
+fn a_waker_by_hand_is_unsafe(table: &'static RawWakerVTable) {
+    let local: *const () = Rc::into_raw(Rc::new(1)).cast();
+    let _ = Waker::new(local, table); //~ E0133
 }
 
 // ---- what is not there ------------------------------------------------------------------------
