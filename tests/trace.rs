@@ -139,6 +139,26 @@ fn the_log_tells_who_parks_where_and_what_wakes_it() {
     );
 }
 
+#[test]
+fn who_has_given_up_a_read_is_parked_where_it_waits_next() {
+    let body = || {
+        block_on(async {
+            let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+            assert!(timeout(Duration::from_millis(10), listener.accept()).await.is_err());
+            sleep(Duration::from_millis(10)).await;
+        });
+    };
+    let sleeps = line!() - 3;
+    let Some((log, _)) =
+        recorded("who_has_given_up_a_read_is_parked_where_it_waits_next", "log", body)
+    else {
+        return;
+    };
+    let parked = log.lines().filter(|line| line.contains("PARKED on a timer"));
+    let parked: Vec<&str> = parked.collect();
+    assert!(matches!(parked[..], [one] if one.ends_with(&format!("trace.rs:{sleeps}"))), "{log}");
+}
+
 /// No wake without its poll, no poll without its wake.
 #[test]
 fn every_poll_but_the_first_names_its_wake() {

@@ -135,6 +135,7 @@ impl Story {
         number: Option<Number>,
     ) {
         self.let_go(Holder::Fd(fd, reads), number.and_then(|number| self.id(number)));
+        self.drop_place();
         let slot = if reads { "read" } else { "write" };
         let why = "The future that has waited here is dropped, or done: it leaves no waker behind.";
         step.tell("give up", format!("fd {fd} {slot} slot is left"), why);

@@ -98,6 +98,14 @@ impl Story {
         }
     }
 
+    /// The future that waited there is dropped. If whoever is polled waits nowhere else, it is not parked at that line.
+    pub(super) fn drop_place(&mut self) {
+        let Some(id) = self.polling.last().copied() else { return };
+        if !self.holders.iter().any(|it| it.1 == id) {
+            self.task_mut(id).into_iter().for_each(|task| task.place = None);
+        }
+    }
+
     fn touch(&mut self, holder: Holder, task: u64) {
         self.touched.insert(Touched::Task(task));
         self.touched.insert(match holder {
@@ -174,6 +182,7 @@ impl Story {
 
     pub(super) fn timer_cancelled(&mut self, step: &mut Step, index: u32) {
         self.forget_timer(index);
+        self.drop_place();
         step.tell(
             "timer cancelled",
             "timer cancelled",
