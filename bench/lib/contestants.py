@@ -47,7 +47,7 @@ ALL = [
     Contestant("waken-shared", "waken", "waits by `readable`, reads into one buffer for all", "echo-waken-shared", main=False),
     Contestant("waken-reset", "waken", "an idle timeout per connection: one `Sleep`, reset", "echo-waken-reset", main=False),
     Contestant("waken-timeout", "waken", "an idle timeout per connection: `timeout(read)`", "echo-waken-timeout", main=False),
-    Contestant("waken-nospin", "waken", "waken that sleeps at once", "echo-waken", "micro-waken -",
+    Contestant("waken-nospin", "waken", "waken that sleeps at once", "echo-waken", "micro-waken -", "http-waken",
                env=(("WAKEN_SPIN_US", "0"),), main=False),
     Contestant("raw-c-percon", "C", "raw-c with a buffer per connection, as tasks have", "raw_echo_percon", main=False),
     Contestant("poll", "C", "the poll(2) loop of the textbooks", "poll_echo", main=False),

@@ -14,6 +14,7 @@ from lib.tables import Table, failed
 NAME = "http"
 TITLE = "hyper on top"
 NEEDS = ("web",)
+ALSO = ("waken-nospin",)
 ABOUT = """The same hyper, with the same answers and a timer for its timeouts, on each runtime: on tokio by hyper-util, on smol by
 smol-hyper. `h2load` asks, over 64 connections where nothing else is said; each answer has to be a 200. Trust the **CPU per request**, which
 is nearly all hyper's and the kernel's, and the instructions: those are counted by callgrind, as a difference of N and 2 N, with
@@ -40,8 +41,12 @@ KINDS = [
 ]
 
 
+def contestants(session):
+    return session.webs() + session.also(*ALSO)
+
+
 def seconds(session):
-    return 6 * session.repeats * len(session.webs()) + 20 * len(session.webs())
+    return (4 * session.repeats + 20) * len(contestants(session))
 
 
 def measure(session):
@@ -50,7 +55,7 @@ def measure(session):
         file.write(bytes(range(256)) * 4096)
     return {
         "instructions": once_each(session, NAME, session.webs(), instructions),
-        "rounds": interleaved(session, NAME, session.webs(), session.repeats, lambda one: once(one, session.quick, upload)),
+        "rounds": interleaved(session, NAME, contestants(session), session.repeats, lambda one: once(one, session.quick, upload)),
     }
 
 
