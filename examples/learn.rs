@@ -3,6 +3,7 @@
 //! ```text
 //! $ cargo learn                     # the chapters, and what there is to do
 //! $ cargo learn 04                  # makes target/learn/04, a copy with a hole in it, and says what is asked
+//! $ cargo learn 04 again            # the same from the beginning: what you have written there is gone
 //! $ cargo learn 04 check            # runs the test that the hole fails
 //! $ cargo learn 04 hint             # or `solution`: the runtime's own code
 //! $ cargo learn 04 break            # breaks it as the chapter says, in another copy, and shows what comes of it
@@ -38,7 +39,7 @@ struct Chapter {
 }
 
 /// Longer than this nothing runs that was broken: it hangs.
-const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_secs(60);
 
 fn root() -> PathBuf {
     env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from)
@@ -203,21 +204,38 @@ fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// Runs cargo in a copy; what it printed, and whether it went well. `None`: it hung.
+/// Runs cargo in a copy; what it printed, and whether it went well. `None`: it hung. To build it may take as long as it likes.
 fn cargo(folder: &Path, arguments: &str) -> io::Result<(Option<bool>, String)> {
     let said = folder.join("said.txt");
     let out = fs::File::create(&said)?;
+    let is_environment = |word: &&str| {
+        let name = word.split_once('=').map(|(name, _)| name);
+        name.is_some_and(|name| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
+    };
     let (environment, words): (Vec<&str>, Vec<&str>) =
-        arguments.split_whitespace().partition(|word| {
-            word.split_once('=')
-                .is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
-        });
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-    command.args(words.iter().skip_while(|word| **word == "cargo")).current_dir(folder);
-    command.envs(environment.iter().filter_map(|word| word.split_once('=')));
-    // One folder for all that is built, so that a copy builds nothing anew but the runtime.
-    command.env("CARGO_TARGET_DIR", target().join("learn/built")).env("RUST_BACKTRACE", "0");
-    let mut child = command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).spawn()?;
+        arguments.split_whitespace().filter(|word| *word != "cargo").partition(is_environment);
+    let start = |words: &[&str]| {
+        let mut command = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+        command.args(words).current_dir(folder);
+        command.envs(environment.iter().filter_map(|word| word.split_once('=')));
+        // One folder for all that is built, so that a copy builds nothing anew but the runtime.
+        command.env("CARGO_TARGET_DIR", target().join("learn/built")).env("RUST_BACKTRACE", "0");
+        command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out.try_clone()?).spawn()
+    };
+    let text = || Ok::<_, io::Error>(String::from_utf8_lossy(&fs::read(&said)?).into_owned());
+
+    let own = words.iter().take_while(|word| **word != "--");
+    let mut build: Vec<&str> =
+        own.map(|word| if *word == "run" { "build" } else { word }).collect();
+    if build.first() == Some(&"test") {
+        // A filter of tests is nothing to build.
+        build.truncate(build.iter().position(|word| *word == "--test").map_or(1, |at| at + 2));
+        build.push("--no-run");
+    }
+    if !start(&build)?.wait()?.success() {
+        return Ok((Some(false), text()?));
+    }
+    let mut child = start(&words)?;
     let begin = Instant::now();
     let ended = loop {
         if let Some(status) = child.try_wait()? {
@@ -230,7 +248,7 @@ fn cargo(folder: &Path, arguments: &str) -> io::Result<(Option<bool>, String)> {
         }
         thread::sleep(Duration::from_millis(50));
     };
-    Ok((ended, String::from_utf8_lossy(&fs::read(said)?).into_owned()))
+    Ok((ended, text()?))
 }
 
 fn show(chapter: &Chapter, folder: &Path, block: &Block) {
@@ -340,8 +358,15 @@ fn run() -> io::Result<bool> {
     match arguments.get(1).map(String::as_str) {
         None => {
             let block = of("exercise", 0)?;
-            let folder = prepare(chapter, block)?;
+            let folder = target().join("learn").join(&chapter.number);
+            // What somebody has written there stays, when they only want to read the question again.
+            let folder = if folder.exists() { folder } else { prepare(chapter, block)? };
             show(chapter, &folder, block);
+            Ok(true)
+        }
+        Some("again") => {
+            let block = of("exercise", 0)?;
+            show(chapter, &prepare(chapter, block)?, block);
             Ok(true)
         }
         Some("check") => check(chapter, of("exercise", 0)?),
@@ -366,7 +391,9 @@ fn run() -> io::Result<bool> {
                 .map_err(|_| error("which one?".into()))?;
             broken(chapter, of("break", nth.saturating_sub(1))?)
         }
-        Some(other) => Err(error(format!("`{other}`: there is check, hint, solution, break"))),
+        Some(other) => {
+            Err(error(format!("`{other}`: there is check, hint, solution, break, again")))
+        }
     }
 }
 

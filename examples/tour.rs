@@ -17,7 +17,8 @@ use waken::time::timeout;
 use waken::{AsyncTcpListener, AsyncTcpStream, block_on, spawn, trace};
 
 fn main() -> io::Result<()> {
-    let folder = env::var("CARGO_TARGET_DIR").unwrap_or("target".into());
+    let package = env::var("CARGO_MANIFEST_DIR").map_or(String::new(), |folder| folder + "/");
+    let folder = env::var("CARGO_TARGET_DIR").unwrap_or(format!("{package}target"));
     let (page, log) = (format!("{folder}/tour.html"), format!("{folder}/tour.log"));
     fs::create_dir_all(&folder)?;
     trace::start(&format!("html={page},log={log}"))?;

@@ -6,8 +6,8 @@
 //! |---|---|
 //! | `log`, `log=FILE` | a line for each event, on standard error or into a file, in the manner of strace. Polls nest as `{ }`, so reading from top to bottom is the schedule |
 //! | `log:task=2`, `log:-syscall` | of one task alone (`root` is the future of `block_on`); without one kind of event |
-//! | `html`, `html=FILE` | a page to step through, forward and back: `trace.html`. It needs nothing but a browser, and opens after `kill -9` as well. The first 20,000 events |
-//! | `chrome`, `chrome=FILE` | for Perfetto, or Chrome's `about:tracing`: `trace.json`, with an arrow from each wake to the poll it causes |
+//! | `html`, `html=FILE` | a page to step through, forward and back: `trace.html`. It needs nothing but a browser, and opens after `kill -9` as well. One runtime, the first (after its end, the next), and 20,000 events |
+//! | `chrome`, `chrome=FILE` | for Perfetto, or Chrome's `about:tracing`: `trace.json`, with an arrow from each wake to the poll it causes. A runtime is a process there |
 //!
 //! ```text
 //! $ WAKEN_TRACE=log cargo run --features trace --example hello
@@ -22,7 +22,8 @@
 //!  one line       when the thread pauses              one for each runtime
 //! ```
 //!
-//! An event costs the loop about 25 ns, and some 300 ns more when it is told, which is before the thread sleeps; a log is written at
+//! An event costs the loop about 25 ns, and some 300 ns more when it is told, with few tasks; what it costs to tell of a sleep grows with
+//! the tasks that wait. It is told before the thread sleeps, or when 1,024 are kept; a log is written at
 //! once, line by line, so that nothing is missing when the program hangs. With the feature, and nothing asked for, a hook is one
 //! load. What is not seen: calls that std makes (`close`), or a closure of yours in `AsyncFd::try_io`; and through the traits of other
 //! crates the line that waits.

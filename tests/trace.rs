@@ -9,6 +9,7 @@ use std::fs;
 use std::future::poll_fn;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -18,10 +19,13 @@ use std::time::{Duration, Instant};
 use waken::time::{sleep, timeout};
 use waken::{AsyncTcpListener, Runtime, block_on, spawn};
 
+/// Set in the process that is recorded.
+const INSIDE: &str = "WAKEN_TEST_RECORDED";
+
 /// Runs `body` in a process of its own, for the test `name`, and returns what was written by `WAKEN_TRACE=how=FILE`, and the standard
 /// error. In that process: nothing.
 fn recorded(name: &str, how: &str, body: impl FnOnce()) -> Option<(String, String)> {
-    if env::var_os("WAKEN_TRACE").is_some() {
+    if env::var_os(INSIDE).is_some() {
         body();
         return None;
     }
@@ -32,20 +36,26 @@ fn recorded(name: &str, how: &str, body: impl FnOnce()) -> Option<(String, Strin
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env("WAKEN_TRACE", format!("{kind}={}{options}", file.display()))
         .env("WAKEN_SPIN_US", "0")
+        .env(INSIDE, "")
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let begin = Instant::now();
-    while child.try_wait().unwrap().is_none() {
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
         if begin.elapsed() > Duration::from_secs(30) {
             child.kill().unwrap();
             panic!("it hangs");
         }
         thread::sleep(Duration::from_millis(10));
-    }
+    };
     let mut errors = String::new();
     child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    // Aborted on purpose, or well.
+    assert!(status.success() || status.signal() == Some(6), "{status}: {errors}");
     let text = fs::read_to_string(&file).unwrap();
     fs::remove_file(&file).unwrap();
     Some((text, errors))
@@ -226,7 +236,7 @@ fn every_poll_but_the_first_names_its_wake() {
     assert!(polls > 25, "{polls} polls\n{log}");
     assert!(woken.is_empty(), "of these wakes came no poll: {woken:?}");
     assert!(
-        log.contains("thread 2 writes the eventfd") && log.ends_with("all checks hold\n"),
+        log.contains("thread 2 writes the eventfd") && log.contains("all checks hold"),
         "{log}"
     );
 }
@@ -255,7 +265,7 @@ fn a_task_whose_waker_nobody_has_is_found_and_named() {
         ],
     );
     assert_eq!(log.matches("no lost waker").count(), 1, "{log}");
-    assert!(log.ends_with("1 findings, 0 hints\n"), "{log}");
+    assert!(log.contains(", 1 findings, "), "{log}");
 }
 
 #[test]
@@ -275,12 +285,12 @@ fn a_poll_that_holds_everybody_up_is_told_of_and_what_it_cost() {
         &log,
         &[
             "t1    poll #1",
-            "t1    } = Ready    2",
-            "? no long poll: t1 was polled for 2",
+            "t1    } = Ready",
+            "? no long poll: t1 was polled for ",
             "t2    poll #1",
         ],
     );
-    assert!(log.ends_with("all checks hold, 1 hints\n"), "{log}");
+    assert!(log.contains("all checks hold, "), "{log}");
 }
 
 #[test]
@@ -338,7 +348,7 @@ fn a_log_can_be_of_one_task_and_without_some_events() {
 #[test]
 fn what_is_not_understood_is_said_and_the_program_runs() {
     let name = "what_is_not_understood_is_said_and_the_program_runs";
-    if env::var_os("WAKEN_TRACE").is_some() {
+    if env::var_os(INSIDE).is_some() {
         block_on(async { eprintln!("it runs") });
         return;
     }
@@ -346,6 +356,7 @@ fn what_is_not_understood_is_said_and_the_program_runs() {
         let ran = Command::new(env::current_exe().unwrap())
             .args(["--exact", name, "--nocapture"])
             .env("WAKEN_TRACE", wanted)
+            .env(INSIDE, "")
             .output()
             .unwrap();
         let said = String::from_utf8(ran.stderr).unwrap();
@@ -448,4 +459,82 @@ fn two_runtimes_are_told_apart() {
     let Some((log, _)) = recorded("two_runtimes_are_told_apart", "log", body) else { return };
     assert!(log.contains(" r1 root") && log.contains(" r2 root"), "{log}");
     assert_eq!(log.matches("all checks hold").count(), 2, "{log}");
+}
+
+/// Ids of arrows are of the file, and rows of a runtime are its own.
+#[test]
+fn runtimes_one_after_the_other_and_at_once_share_no_wake_in_the_chrome_file() {
+    let body = || {
+        echo_once();
+        let other = thread::spawn(echo_once);
+        echo_once();
+        other.join().unwrap();
+    };
+    let name = "runtimes_one_after_the_other_and_at_once_share_no_wake_in_the_chrome_file";
+    let Some((json, _)) = recorded(name, "chrome", body) else { return };
+    let (mut begun, mut runtimes): (BTreeMap<String, String>, BTreeSet<String>) =
+        Default::default();
+    let mut arrows = 0;
+    for line in json.lines().skip(1) {
+        let runtime = field(line, "pid").unwrap().to_owned();
+        runtimes.insert(runtime.clone());
+        match (field(line, "ph").unwrap(), field(line, "id")) {
+            ("s", Some(id)) => {
+                assert!(begun.insert(id.to_owned(), runtime).is_none(), "twice: {line}")
+            }
+            ("f", Some(id)) => {
+                assert_eq!(begun.remove(id), Some(runtime), "{line}");
+                arrows += 1;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(runtimes.len(), 3, "{runtimes:?}");
+    assert!(arrows >= 12 && begun.is_empty(), "{arrows} arrows, {begun:?}");
+}
+
+#[test]
+fn a_runtime_that_was_there_before_the_recording_is_not_in_it() {
+    let body = || {
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            let task = spawn(async { waken::task::yield_now().await });
+            waken::task::yield_now().await;
+            let file = env::temp_dir().join(format!("waken-late-{}", std::process::id()));
+            waken::trace::start(&format!("log={}", file.display())).unwrap();
+            task.await.unwrap();
+            sleep(Duration::from_millis(1)).await;
+            assert_eq!(fs::read_to_string(&file).unwrap(), "");
+            fs::remove_file(&file).unwrap();
+        });
+        assert!(waken::trace::report().is_clean() && waken::trace::report().events == 0);
+    };
+    // By itself it records nothing: what it is told to is not understood.
+    let name = "a_runtime_that_was_there_before_the_recording_is_not_in_it";
+    if env::var_os(INSIDE).is_some() {
+        return body();
+    }
+    let ran = Command::new(env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(INSIDE, "")
+        .env_remove("WAKEN_TRACE")
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+}
+
+/// What does not pause is written all the same, in pieces.
+#[test]
+fn a_task_that_never_lets_the_loop_sleep_is_in_the_page() {
+    let body = || {
+        block_on(async {
+            for _ in 0..2000 {
+                waken::task::yield_now().await;
+            }
+            std::process::abort();
+        });
+    };
+    let name = "a_task_that_never_lets_the_loop_sleep_is_in_the_page";
+    let Some((page, _)) = recorded(name, "html", body) else { return };
+    assert!(page.contains("poll #1000 {"), "it was kept back");
 }

@@ -14,24 +14,31 @@ use std::time::Duration;
 pub(super) struct Chrome {
     file: File,
     batch: String,
-    /// The rows that have a name, and how many slices are open in each.
-    open: BTreeMap<u64, u32>,
+    /// Of whom is told.
+    runtime: u32,
+    /// The rows that have a name, by runtime, and how many slices are open in each.
+    open: BTreeMap<(u32, u64), u32>,
 }
 
 const LOOP: u64 = 1;
 
 impl Chrome {
     pub(super) fn create(path: &str) -> io::Result<Chrome> {
-        let mut chrome =
-            Chrome { file: File::create(path)?, batch: String::from("[\n"), open: BTreeMap::new() };
-        chrome.line("M", LOOP, Duration::ZERO, r#""name":"process_name","args":{"name":"waken"}"#);
-        chrome.name(LOOP, "00 loop, kernel");
-        Ok(chrome)
+        let file = File::create(path)?;
+        Ok(Chrome { file, batch: String::from("[\n"), runtime: 0, open: BTreeMap::new() })
     }
 
-    pub(super) fn tell(&mut self, step: &Step) {
+    /// Each runtime has rows of its own, as if it were a process.
+    pub(super) fn tell(&mut self, step: &Step, runtime: u32) {
+        self.runtime = runtime;
+        if !self.open.contains_key(&(runtime, LOOP)) {
+            let name =
+                format!(r#""name":"process_name","args":{{"name":"waken, runtime {runtime}"}}"#);
+            self.line("M", LOOP, Duration::ZERO, &name);
+            self.name(LOOP, "00 loop, kernel");
+        }
         let row = row(&step.who);
-        if !self.open.contains_key(&row) {
+        if !self.open.contains_key(&(runtime, row)) {
             self.name(row, &step.who);
         }
         let (what, at) = (quoted(step.what.trim()), step.at);
@@ -49,6 +56,7 @@ impl Chrome {
             }
             "polled" | "awake" => self.end(row, at),
             "sleep" => self.begin(LOOP, at, "epoll_wait"),
+            "stop" => self.close(at),
             "wake" => {
                 self.begin(row, at, step.what.trim());
                 if let Some((wake, WakeEnd::Wakes)) = step.wake {
@@ -65,13 +73,30 @@ impl Chrome {
         }
     }
 
+    pub(super) fn waiting(&self) -> usize {
+        self.batch.len()
+    }
+
+    /// A panic of root leaves its poll without an end.
+    fn close(&mut self, at: Duration) {
+        let open: Vec<(u64, u32)> = self
+            .open
+            .iter()
+            .filter(|(key, _)| key.0 == self.runtime)
+            .map(|(key, open)| (key.1, *open))
+            .collect();
+        for (row, open) in open {
+            (0..open).for_each(|_| self.end(row, at));
+        }
+    }
+
     pub(super) fn flush(&mut self) -> io::Result<()> {
         let batch = std::mem::take(&mut self.batch);
         self.file.write_all(batch.as_bytes())
     }
 
     fn name(&mut self, row: u64, name: &str) {
-        self.open.entry(row).or_insert(0);
+        self.open.entry((self.runtime, row)).or_insert(0);
         self.line(
             "M",
             row,
@@ -81,13 +106,13 @@ impl Chrome {
     }
 
     fn begin(&mut self, row: u64, at: Duration, name: &str) {
-        *self.open.entry(row).or_insert(0) += 1;
+        *self.open.entry((self.runtime, row)).or_insert(0) += 1;
         self.line("B", row, at, &format!(r#""cat":"rt","name":{}"#, quoted(name)));
     }
 
     /// What was begun before anybody listened has no begin.
     fn end(&mut self, row: u64, at: Duration) {
-        let open = self.open.entry(row).or_insert(0);
+        let open = self.open.entry((self.runtime, row)).or_insert(0);
         if *open > 0 {
             *open -= 1;
             self.line("E", row, at, r#""cat":"rt""#);
@@ -96,8 +121,10 @@ impl Chrome {
 
     fn line(&mut self, phase: &str, row: u64, at: Duration, rest: &str) {
         let micros = at.as_nanos() as f64 / 1000.0;
-        self.batch +=
-            &format!("{{\"ph\":\"{phase}\",\"pid\":1,\"tid\":{row},\"ts\":{micros:.3},{rest}}},\n");
+        let pid = self.runtime;
+        self.batch += &format!(
+            "{{\"ph\":\"{phase}\",\"pid\":{pid},\"tid\":{row},\"ts\":{micros:.3},{rest}}},\n"
+        );
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// `words` are `task=2`, or `-call`.
+    /// `words` are `task=2`, or `-syscall`.
     pub(super) fn create<'a>(
         file: Option<&str>,
         words: impl Iterator<Item = &'a str>,
@@ -35,7 +35,7 @@ impl Log {
                 _ => {
                     return Err(not_understood(
                         word,
-                        "`task=2`, `task=root`, and `-call`, or another kind of event",
+                        "`task=2`, `task=root`, and `-syscall`, or another kind of event",
                     ));
                 }
             }

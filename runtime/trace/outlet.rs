@@ -26,6 +26,8 @@ struct Outlets {
     outlets: Vec<Outlet>,
     /// By runtime.
     stories: BTreeMap<u32, Story>,
+    /// How many wakes there were: each has a number of its own, whatever runtime it is of.
+    wakes: u64,
     report: Report,
 }
 
@@ -104,11 +106,21 @@ pub(super) fn take(records: &mut Vec<Record>, is_pause: bool) {
     let mut outlets = lock(&OUTLETS);
     let Some(outlets) = outlets.as_mut() else { return records.clear() };
     records.drain(..).for_each(|record| outlets.tell(&record));
-    if is_pause {
-        // What cannot be written is nobody's error.
-        outlets.outlets.iter_mut().for_each(|outlet| drop(outlet.flush()));
-    }
+    outlets.outlets.retain_mut(|outlet| {
+        if !is_pause && outlet.waiting() < LARGE {
+            return true;
+        }
+        // Half of a batch makes no sense to who reads it: what was whole until then can be opened.
+        let flushed = outlet.flush();
+        if let Err(error) = &flushed {
+            let _lost = writeln!(io::stderr(), "waken: the recording ends: {error}");
+        }
+        flushed.is_ok()
+    });
 }
+
+/// So many bytes are not kept back, though the thread does not pause.
+const LARGE: usize = 1 << 16;
 
 impl Outlet {
     fn parse(wanted: &str) -> io::Result<Outlet> {
@@ -119,17 +131,30 @@ impl Outlet {
         });
         match (kind, file) {
             ("log", file) => Log::create(file, words).map(Outlet::Log),
+            (_, Some(_)) | (_, None) if kind != "log" && words.next().is_some() => {
+                Err(not_understood(wanted, "no more behind a `:` than `log` has"))
+            }
             ("html", file) => Page::create(file.unwrap_or("trace.html")).map(Outlet::Page),
             ("chrome", file) => Chrome::create(file.unwrap_or("trace.json")).map(Outlet::Chrome),
             _ => Err(not_understood(wanted, "`log`, `log=FILE`, `html=FILE`, `chrome=FILE`")),
         }
     }
 
-    fn tell(&mut self, story: &Story, step: &Step, runtime: Option<u32>) {
+    /// `runtime` where there are several.
+    fn tell(&mut self, story: &Story, step: &Step, number: u32, runtime: Option<u32>) {
         match self {
             Outlet::Log(log) => log.tell(step, runtime),
-            Outlet::Chrome(chrome) => chrome.tell(step),
-            Outlet::Page(page) => page.tell(story, step),
+            Outlet::Chrome(chrome) => chrome.tell(step, number),
+            Outlet::Page(page) => page.tell(story, step, number),
+        }
+    }
+
+    /// Bytes that are told and not written.
+    fn waiting(&self) -> usize {
+        match self {
+            Outlet::Log(_) => 0,
+            Outlet::Chrome(chrome) => chrome.waiting(),
+            Outlet::Page(page) => page.waiting(),
         }
     }
 
@@ -152,17 +177,21 @@ pub(super) fn not_understood(what: &str, known: &str) -> io::Error {
 impl Outlets {
     fn new() -> Outlets {
         let (outlets, stories, report) = Default::default();
-        Outlets { origin: Instant::now(), outlets, stories, report }
+        Outlets { origin: Instant::now(), outlets, stories, wakes: 0, report }
     }
 
     fn tell(&mut self, record: &Record) {
         let Some(runtime) = self.runtime_of(record) else { return };
-        let story = self.stories.entry(runtime).or_insert_with(|| Story::new(self.origin));
-        let step = story.step(record);
+        if let Event::Start { .. } = record.event {
+            self.stories.insert(runtime, Story::new(self.origin));
+        }
+        // Of one that was there before the recording, half of the story would be missing.
+        let Some(story) = self.stories.get_mut(&runtime) else { return };
+        let step = story.step(record, &mut self.wakes);
         self.report.count(&step);
         let runtime_told = (self.stories.len() > 1).then_some(runtime);
         let story = &self.stories[&runtime];
-        self.outlets.iter_mut().for_each(|outlet| outlet.tell(story, &step, runtime_told));
+        self.outlets.iter_mut().for_each(|outlet| outlet.tell(story, &step, runtime, runtime_told));
         if let Event::Stop { .. } = record.event {
             self.stories.remove(&runtime);
             for outlet in &mut self.outlets {

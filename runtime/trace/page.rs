@@ -81,6 +81,8 @@ const SOURCES: &[(&str, &str)] = &[
 pub(super) struct Page {
     file: File,
     events: usize,
+    /// Whose events they are.
+    runtime: Option<u32>,
     /// The batch that is being made.
     batch: String,
     /// Each text is written once, and then meant by its number.
@@ -115,6 +117,7 @@ impl Page {
         Ok(Page {
             file,
             events: 0,
+            runtime: None,
             batch: String::new(),
             texts,
             fresh: Vec::new(),
@@ -124,7 +127,17 @@ impl Page {
         })
     }
 
-    pub(super) fn tell(&mut self, story: &Story, step: &Step) {
+    /// Of one runtime: the first, and when that has ended, the next that begins.
+    pub(super) fn tell(&mut self, story: &Story, step: &Step, runtime: u32) {
+        if step.kind == "start" && self.runtime.is_none() {
+            self.runtime = Some(runtime);
+        }
+        if self.runtime != Some(runtime) {
+            return;
+        }
+        if step.kind == "stop" {
+            self.runtime = None;
+        }
         self.events += 1;
         if self.events > MOST {
             return;
@@ -169,6 +182,10 @@ impl Page {
             if findings.is_empty() { "0".into() } else { format!("[{}]", findings.join(",")) },
             if changes.is_empty() { "0".into() } else { format!("[{}]", changes.join(",")) },
         );
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.batch.len()
     }
 
     /// Writes what has been told since the last time, as one script.
@@ -225,15 +242,17 @@ impl Page {
     // ---- the sources
 
     fn show_file(&mut self, file: &str, line: u32) {
-        // Relative to where cargo compiles, which is where one runs it, or to the package.
-        let read = || {
-            fs::read_to_string(file)
-                .or_else(|_| fs::read_to_string(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))))
-        };
-        if !self.is_shown(file, line) {
-            if let Ok(text) = read() {
-                self.show(file, &text, line, AROUND.0);
-            }
+        if self.is_shown(file, line) {
+            return;
+        }
+        // Relative to where cargo compiles, which is where one runs it; places of ours, to this package.
+        let ours = || fs::read_to_string(format!("{}/{file}", env!("CARGO_MANIFEST_DIR")));
+        let text = fs::read_to_string(file)
+            .or_else(|error| if file.starts_with("runtime/") { ours() } else { Err(error) });
+        match text {
+            Ok(text) => self.show(file, &text, line, AROUND.0),
+            // It is not looked for again.
+            Err(_) => self.shown.entry(file.to_owned()).or_default().push((1, u32::MAX)),
         }
     }
 
@@ -253,8 +272,9 @@ impl Page {
 
     /// Whether the line is there, and some around it.
     fn is_shown(&self, file: &str, line: u32) -> bool {
-        let is_in =
-            |(first, last): &(u32, u32)| (*first == 1 || first + 6 <= line) && line + 6 <= *last;
+        let is_in = |(first, last): &(u32, u32)| {
+            (*first == 1 || first + 6 <= line) && line.saturating_add(6) <= *last
+        };
         self.shown.get(file).is_some_and(|parts| parts.iter().any(is_in))
     }
 

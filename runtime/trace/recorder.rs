@@ -294,13 +294,14 @@ pub(super) fn flush() {
     let _gone = BUFFER.try_with(|buffer| buffer.borrow_mut().flush(true));
 }
 
-/// A look that has found nothing: the loop may make thousands of them before it sleeps. And calls that have events of their own.
+/// A look that has found nothing: the loop may make thousands of them before it sleeps. And calls that have events of their own; among
+/// them `write`, to an eventfd, which a signal handler makes as well: so nothing may happen before this that a handler must not do.
 fn is_noise(event: &Event) -> bool {
     match event {
         Event::Sleep { timeout } => *timeout == Some(Duration::ZERO),
         Event::Awake { timeout, events } => *timeout == Some(Duration::ZERO) && *events == Ok(0),
         Event::Call { name, .. } => {
-            ["clock_gettime", "epoll_wait", "epoll_ctl", "syscall"].contains(name)
+            ["clock_gettime", "epoll_wait", "epoll_ctl", "syscall", "write"].contains(name)
         }
         _ => false,
     }

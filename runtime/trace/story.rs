@@ -22,6 +22,8 @@ pub(super) struct Story {
     pub(super) eventfd: RawFd,
     pub(super) tasks: BTreeMap<u64, Task>,
     numbers: HashMap<Number, u64>,
+    /// Of the task that lives there, or was the last to.
+    indexes: HashMap<u32, Number>,
     pub(super) queue: VecDeque<u64>,
     /// The polls that go on, one inside the other.
     pub(super) polling: Vec<u64>,
@@ -38,6 +40,8 @@ pub(super) struct Story {
     pub(super) letters: HashMap<u64, u32>,
     /// How many there were.
     wakes: u64,
+    /// Of the tasks that have ended the last are kept, to be looked at.
+    ended: VecDeque<u64>,
     touched: BTreeSet<Touched>,
 }
 
@@ -49,6 +53,7 @@ impl Story {
             eventfd: -1,
             tasks: BTreeMap::new(),
             numbers: HashMap::new(),
+            indexes: HashMap::new(),
             queue: VecDeque::new(),
             polling: Vec::new(),
             asleep_since: None,
@@ -60,19 +65,26 @@ impl Story {
             taken: HashMap::new(),
             letters: HashMap::new(),
             wakes: 0,
+            ended: VecDeque::new(),
             touched: BTreeSet::new(),
         }
     }
 
     /// Goes on by one event.
-    pub(super) fn step(&mut self, record: &Record) -> Step {
+    pub(super) fn step(&mut self, record: &Record, wakes: &mut u64) -> Step {
         self.now = record.at;
+        self.wakes = *wakes;
+        // A panic of root unwinds through its poll, and says nothing.
+        if let Event::Root { .. } | Event::TakenOut { .. } | Event::Stop { .. } = record.event {
+            self.polling.clear();
+        }
         let who = self.polling.last().map_or("rt".into(), |id| name(*id));
         let mut step = Step::new(record, who, self.polling.len());
         let check = Check::before(self, record);
         self.tell(record, &mut step);
         check.after(self, record, &mut step);
         step.touched = mem::take(&mut self.touched);
+        *wakes = self.wakes;
         step
     }
 

@@ -12,6 +12,7 @@ use std::time::Instant;
 struct Broken {
     story: Story,
     now: Duration,
+    wakes: u64,
     found: Vec<String>,
 }
 
@@ -25,7 +26,7 @@ impl Broken {
     /// It has a task, which is in the queue, and descriptor 5.
     fn new() -> Broken {
         let story = Story::new(Instant::now());
-        let mut runtime = Broken { story, now: Duration::ZERO, found: Vec::new() };
+        let mut runtime = Broken { story, now: Duration::ZERO, wakes: 0, found: Vec::new() };
         runtime.does(Event::Start { runtime: 1, epoll: 3, eventfd: 4 });
         runtime.does(Event::Register { fd: 5, bits: 1, key: Key { index: 0, stamp: 1 } });
         let about = About { spawned_at: Location::caller(), future: || "a future", name: None };
@@ -38,7 +39,7 @@ impl Broken {
         static SITE: Site = Site::new(file!(), line!());
         self.now += Duration::from_micros(1);
         let record = Record { at: self.now, site: &SITE, runtime: 1, thread: 1, event };
-        let step = self.story.step(&record);
+        let step = self.story.step(&record, &mut self.wakes);
         assert!(!step.what.is_empty(), "an event after {:?} says nothing", self.found);
         self.found.extend(step.findings.iter().map(|finding| finding.check.to_owned()));
         self

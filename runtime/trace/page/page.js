@@ -208,6 +208,8 @@ function showLane() {
 function ask() {
   const box = $('question');
   $('predict').setAttribute('aria-pressed', guessing);
+  document.body.classList.toggle('guessing', guessing); // What comes is hidden.
+  if (guessing) [...$('list').children].forEach((li, n) => li.classList.toggle('ahead', n > at));
   if (!guessing || at === E.length - 1) { box.hidden = true; return; }
   const next = E[at + 1];
   let question = null, choices = [], answer = '';
@@ -270,6 +272,7 @@ addEventListener('DOMContentLoaded', () => {
   const first = E.findIndex(isPark);
   if (asked.get('t')) followed = asked.get('t');
   $('next').classList.add('pulse');
-  go(asked.get('e') ? asked.get('e') - 1 : Math.max(0, first));
+  const wanted = parseInt(asked.get('e'));
+  go(wanted > 0 ? wanted - 1 : Math.max(0, first));
 });
-addEventListener('hashchange', () => { const n = new URLSearchParams(location.hash.slice(1)).get('e'); if (n && n - 1 !== at) go(n - 1); });
+addEventListener('hashchange', () => { const n = parseInt(new URLSearchParams(location.hash.slice(1)).get('e')); if (n > 0 && n - 1 !== at) go(n - 1); });

@@ -6,6 +6,9 @@ use crate::trace::state::{Holder, Phase, ROOT, name};
 use crate::trace::step::{Step, WakeEnd};
 use crate::trace::tell::duration;
 
+/// So many tasks that have ended can still be looked at.
+const KEPT: usize = 64;
+
 impl Story {
     pub(super) fn spawn(&mut self, step: &mut Step, number: Number, id: u64, about: &About) {
         let called = match &about.name {
@@ -20,6 +23,7 @@ impl Story {
         step.by(name(id)).tell("spawn", format!("spawn           {called}{by}"), why);
         step.place = Some(about.spawned_at);
         self.numbers.insert(number, id);
+        self.indexes.insert(number.index(), number);
         self.touched.insert(Touched::Task(id));
         self.tasks.insert(id, Task::new(id, called, Some(about.spawned_at)));
     }
@@ -124,7 +128,7 @@ impl Story {
     }
 
     pub(super) fn end(&mut self, step: &mut Step, index: u32, how: Ended) {
-        let found = self.numbers.iter().find(|(number, _)| number.index() == index);
+        let found = self.indexes.get(&index).and_then(|number| self.numbers.get_key_value(number));
         let Some((number, id)) = found.map(|(number, id)| (*number, *id)) else {
             return step.tell("end", "end             for the second time", "A task ends once.");
         };
@@ -152,6 +156,15 @@ impl Story {
 
     fn forget_task(&mut self, number: Number, id: u64) {
         self.numbers.remove(&number);
+        self.letters.remove(&id);
+        self.ended.push_back(id);
+        if self.ended.len() > KEPT {
+            let oldest = self.ended.pop_front();
+            oldest.into_iter().for_each(|oldest| {
+                self.tasks.remove(&oldest);
+                self.touched.insert(Touched::Task(oldest));
+            });
+        }
         self.queue.retain(|queued| *queued != id);
         if let Some(task) = self.task_mut(id) {
             task.phase = Phase::Ended;
