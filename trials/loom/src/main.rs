@@ -12,6 +12,11 @@ extern crate loom_std as std;
 // For `runtime/sys/signal.rs`: the handlers are called by the models.
 extern crate loom_std as signal_hook_registry;
 
+/// Hooks are nothing here, as without the feature.
+#[macro_use]
+#[path = "../../../runtime/hook.rs"]
+mod hook;
+
 mod forgotten;
 mod models;
 mod patience;

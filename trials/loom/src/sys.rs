@@ -2,8 +2,8 @@
 //! descriptor is the real `runtime/sys.rs`.
 
 pub(crate) use crate::kernel::sys::{
-    AtomicLocation, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, NumberTable,
-    WakeNumber, number_waker, pin_to, processors,
+    AtomicLocation, COUNTS_CLONES, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP,
+    NumberTable, WakeNumber, number_waker, pin_to, processors,
 };
 /// The real one, with the eventfd below.
 #[path = "../../../runtime/sys/signal.rs"]
