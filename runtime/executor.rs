@@ -46,6 +46,9 @@ pub(crate) struct Counts {
     pub(crate) budget_yields: u64,
 }
 
+const NOTHING_YET: Counts =
+    Counts { alive: 0, spawned: 0, panicked: 0, polls: 0, wakes: 0, budget_yields: 0 };
+
 /// What the executor keeps for one task beside its future.
 pub(crate) struct Task {
     /// Never reused, unlike the key and the number.
@@ -147,14 +150,7 @@ impl Executor {
             propagates: false,
             unobserved: None,
             closing: false,
-            counts: Counts {
-                alive: 0,
-                spawned: 0,
-                panicked: 0,
-                polls: 0,
-                wakes: 0,
-                budget_yields: 0,
-            },
+            counts: NOTHING_YET,
         }
     }
 
@@ -252,9 +248,7 @@ impl Executor {
     /// The poll was `Pending`.
     #[inline(always)]
     pub(crate) fn put_back(&mut self, task: Next) {
-        let Some(slot) = self.tasks.at_mut(task.number.index()) else {
-            unreachable!("it has not ended")
-        };
+        let Some(slot) = self.tasks.at_mut(task.number.index()) else { unreachable!("it lives") };
         // It is `None`, and to say so spares the code that would drop it.
         mem::forget(slot.future.replace(task.future));
     }

@@ -9,7 +9,6 @@ import binascii
 import codecs
 import collections
 import importlib
-import os
 import pathlib
 import re
 import struct

@@ -18,7 +18,7 @@ import threading
 import time
 import urllib.parse
 
-from lib.program import Program, check
+from lib.program import Program, check, soon
 
 SECRET = b"nobody is to see this"
 MIB = 1 << 20
@@ -32,7 +32,7 @@ def main(folder):
         root = place / "root"
         files = make(place, root)
         with Program(folder, "file_server", str(root), "127.0.0.1:0", str(PATIENCE_S)) as server:
-            base = descriptors(server)
+            base = server.descriptors()
             slow = SlowClients(server)
             what_is_there(server, files)
             ranges(server, files["some.txt"])
@@ -42,7 +42,7 @@ def main(folder):
             changes(server, root, place)
             rate = with_wrk(server)
             slow.end()
-            check("its descriptors are those it began with", settles(lambda: descriptors(server), base), base)
+            check("its descriptors are those it began with", soon(server.descriptors, base), base)
             complaints = server.ended()
             check("it has not panicked", "panicked" in complaints, False)
     print(f"200 MiB in {took:.2f} s; {rate:,.0f} small files/s with wrk; {SLOW} clients that read nothing")
@@ -79,23 +79,6 @@ def make(place, root):
     (root / "sub" / "inside").symlink_to("../some.txt")
     os.mkfifo(root / "pipe")
     return files
-
-
-def settles(what, wanted, within_s=20):
-    """What it is in the end: `wanted`, as soon as it is that."""
-    end = time.monotonic() + within_s
-    while (found := what()) != wanted and time.monotonic() < end:
-        time.sleep(0.05)
-    return found
-
-
-def descriptors(server):
-    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
-
-
-def resident_mib(server):
-    status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
 
 
 def url(server, name=""):
@@ -264,7 +247,7 @@ def downloads(server, files, place):
 
     got.unlink()
     interrupted = subprocess.Popen(["curl", "-sS", "--limit-rate", "60M", "-o", got, url(server, "large.bin")])
-    settles(lambda: got.exists() and got.stat().st_size > 10 * MIB, True)
+    soon(lambda: got.exists() and got.stat().st_size > 10 * MIB, True)
     interrupted.send_signal(signal.SIGKILL)
     interrupted.wait()
     cut_at = got.stat().st_size
@@ -339,15 +322,15 @@ class SlowClients:
     everything else is tested."""
 
     def __init__(self, server):
-        before = resident_mib(server)
+        before = server.resident_mib()
         self.headless, *self.silent = [socket.socket() for _ in range(SLOW + 1)]
         for stream in (self.headless, *self.silent):
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
             stream.settimeout(30)
             stream.connect((server.host, server.port))
             stream.sendall(b"GET /large.bin HTTP/1.1\r\nhost: x\r\n" + (b"" if stream is self.headless else b"\r\n"))
-        settles(lambda: all(unsent(stream) for stream in self.silent), True)
-        cost = resident_mib(server) - before
+        soon(lambda: all(unsent(stream) for stream in self.silent), True)
+        cost = server.resident_mib() - before
         # A piece each, and what the allocator makes of it. 200 MiB each would be 10 GiB.
         check("clients that read nothing cost a piece each", cost < SLOW * 0.3 + 10, True)
         print(f"    {cost:.1f} MiB for {SLOW}")

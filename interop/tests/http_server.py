@@ -8,7 +8,6 @@ import hashlib
 import os
 import pathlib
 import re
-import socket
 import subprocess
 import sys
 import tempfile

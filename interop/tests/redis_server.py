@@ -8,7 +8,6 @@ import os
 import pathlib
 import random
 import re
-import select
 import socket
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import time
 
 import redis
 
-from lib.program import Program, check
+from lib.program import Program, check, soon
 
 MIB = 1 << 20
 SEED = int(os.environ.get("SEED", random.randrange(1 << 32)))
@@ -26,7 +25,7 @@ SEED = int(os.environ.get("SEED", random.randrange(1 << 32)))
 
 def main(folder):
     with Program(folder, "redis_server", "127.0.0.1:0", "--patience", "3") as server, oracle() as oracle_port:
-        base = descriptors(server)
+        base = server.descriptors()
         begin = time.monotonic()
         compared = the_same_answers(server.port, oracle_port)
         compared += the_same_words(server.port, oracle_port)
@@ -37,7 +36,7 @@ def main(folder):
         slow_subscriber(server)
         slow_reader(server)
         hostile(server)
-        check("it has the descriptors it began with", settles(lambda: descriptors(server), base), base)
+        check("it has the descriptors it began with", soon(server.descriptors, base), base)
         the_end(server)
     with Program(folder, "redis_server", "127.0.0.1:0", "--clients", "3") as server:
         places(server.port)
@@ -59,7 +58,7 @@ def _oracle():
             stdout=subprocess.DEVNULL,
         )
         try:
-            settles(lambda: process.poll() is None and answers(port), True)
+            soon(lambda: process.poll() is None and answers(port), True)
             yield port
         finally:
             process.kill()
@@ -71,23 +70,6 @@ def answers(port):
         return talk(port, b"PING\r\n", 7) == b"+PONG\r\n"
     except OSError:
         return False
-
-
-def settles(what, wanted, within_s=20):
-    """What it is in the end: `wanted`, as soon as it is that."""
-    end = time.monotonic() + within_s
-    while (found := what()) != wanted and time.monotonic() < end:
-        time.sleep(0.05)
-    return found
-
-
-def descriptors(server):
-    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
-
-
-def resident_mib(server):
-    status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
 
 
 def connected(port):
@@ -346,17 +328,17 @@ def expiry(server):
         for n in random.Random(1).sample(range(5000), 5000):
             pipeline.set(f"goes:{n}", "x", px=200 + n % 800)
         pipeline.execute()
-        check("five thousand keys go when their time has come", settles(client.dbsize, 2), 2)
+        check("five thousand keys go when their time has come", soon(client.dbsize, 2), 2)
         begin = time.monotonic()
         client.set("later", "x", px=300_000)
         client.set("soon", "x", px=300)
-        check("a key is not there any more in time", settles(client.dbsize, 3, 10), 3)
+        check("a key is not there any more in time", soon(client.dbsize, 3, 10), 3)
         check("nor gone before", time.monotonic() - begin > 0.29, True)
         # Each command looks at the clock, so whether keys also go by themselves is seen by the memory alone.
-        before = resident_mib(server)
+        before = server.resident_mib()
         client.set("soon", b"x" * (60 * MIB), px=2000)  # the timer is set for `later` by now
-        check("a large value is there", resident_mib(server) - before > 50, True)
-        check("and goes while nobody asks", settles(lambda: resident_mib(server) - before < 20, True), True)
+        check("a large value is there", server.resident_mib() - before > 50, True)
+        check("and goes while nobody asks", soon(lambda: server.resident_mib() - before < 20, True), True)
         client.flushall()
 
 
@@ -384,7 +366,7 @@ def publish_and_subscribe(port):
     check("one has heard what was for it", heard_by(listeners[4])["data"], b"for one")
     for listener in listeners[1:]:
         listener.close()
-    check("who goes is not counted", settles(lambda: client.publish("news.local", "x"), 1), 1)
+    check("who goes is not counted", soon(lambda: client.publish("news.local", "x"), 1), 1)
     listeners[0].close()
     client.close()
     print(f"ok: {subscribers} subscribers heard {rounds} messages each, in order", flush=True)
@@ -411,14 +393,14 @@ def slow_subscriber(server):
             stream.sendall(encoded("SUBSCRIBE", "flood"))
         answers = Answers(good)
         answers.next()
-        before, most = resident_mib(server), 0
+        before, most = server.resident_mib(), 0
         to_publisher = Answers(publisher)
         receivers = []
         for _ in range(count):
             publisher.sendall(encoded("PUBLISH", "flood", message))
             receivers.append(to_publisher.next())
             check_quietly(answers.next().endswith(message + b"\r\n"))
-            most = max(most, resident_mib(server))
+            most = max(most, server.resident_mib())
         check("a subscriber that does not read is cut off", (receivers[0], receivers[-1]), (b":2\r\n", b":1\r\n"))
         check("and keeps a bounded part of the memory", most - before < 150, True)
         print(f"    {most - before:.0f} MiB at most for {count} MiB of messages")
@@ -430,7 +412,7 @@ def slow_reader(server):
         client.set("large", b"x" * (1 << 20))
     with connected(server.port) as slow:
         slow.setblocking(False)
-        before, most, sent = resident_mib(server), 0, 0
+        before, most, sent = server.resident_mib(), 0, 0
         begin = time.monotonic()
         closed = False
         while not closed and time.monotonic() - begin < 30:
@@ -440,7 +422,7 @@ def slow_reader(server):
                 time.sleep(0.05)
             except (BrokenPipeError, ConnectionResetError):
                 closed = True
-            most = max(most, resident_mib(server))
+            most = max(most, server.resident_mib())
         took = time.monotonic() - begin
         check("a client that reads nothing is closed when patience ends", closed and took > 2.9, True)
         check("and was not answered beyond a limit", most - before < 150, True)
@@ -460,13 +442,13 @@ def slow_reader(server):
 
 def hostile(server):
     port = server.port
-    before = resident_mib(server)
+    before = server.resident_mib()
     # A length is a claim, and a claim costs nothing.
     claims = [connected(port) for _ in range(200)]
     for n, claim in enumerate(claims):
         claim.sendall([b"*1048576\r\n", b"*1\r\n$67108864\r\n", b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$60000000\r\nabc", b"GET half"][n % 4])
     check("others are served meanwhile", talk(port, b"PING\r\n", 7), b"+PONG\r\n")
-    check("claims cost no memory", resident_mib(server) - before < 30, True)
+    check("claims cost no memory", server.resident_mib() - before < 30, True)
     idle = connected(port)
     begin = time.monotonic()
     check("half a command and silence is closed", [rest(claim) for claim in claims], [b""] * 200)
@@ -492,11 +474,11 @@ def hostile(server):
     check("after 300 noisy clients it answers", talk(port, b"PING\r\n", 7), b"+PONG\r\n")
 
     # Lines of nothing are not kept until a command comes.
-    before = resident_mib(server)
+    before = server.resident_mib()
     with connected(port) as stream:
         stream.sendall(b"\r\n" * 10_000_000 + b"PING\r\n")
         check("after ten million empty lines it answers", stream.recv(7), b"+PONG\r\n")
-        check("and has kept none", resident_mib(server) - before < 5, True)
+        check("and has kept none", server.resident_mib() - before < 5, True)
 
     # In one byte each: the same, and no slower than it has to be.
     with connected(port) as stream:
@@ -539,7 +521,7 @@ def places(port):
         check_quietly(stream.recv(7) == b"+PONG\r\n")
     check("one more than there are places is told so", until_closed(port, b""), b"-ERR max number of clients reached\r\n")
     inside.pop().close()
-    check("a place that is free again is given", settles(lambda: answers(port), True), True)
+    check("a place that is free again is given", soon(lambda: answers(port), True), True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -44,6 +45,11 @@ class Program:
         """How many it has open."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
+    def resident_mib(self):
+        """How much memory it has."""
+        with open(f"/proc/{self.process.pid}/status") as status:
+            return int(re.search(r"VmRSS:\s+(\d+)", status.read())[1]) / 1024
+
     def asked_to_end(self, within_s=30, by=signal.SIGTERM):
         """Asks it to end, and returns its exit code."""
         self.process.send_signal(by)
@@ -57,7 +63,7 @@ class Program:
         self.process.wait()
 
 
-def soon(what, expected, within_s=10):
+def soon(what, expected, within_s=20):
     """What `what()` is when it is `expected`, or at last: things that end by themselves take a moment."""
     deadline = time.monotonic() + within_s
     while (found := what()) != expected and time.monotonic() < deadline:
