@@ -21,6 +21,8 @@ pub(crate) struct Now {
     budget: Cell<i32>,
     /// In debug builds: whether the poll that goes on has left its number with a source.
     left: Cell<bool>,
+    /// Since the loop waited last, something was written or a letter came: somebody may be about to answer.
+    talked: Cell<bool>,
     /// This thread runs a loop of ours.
     blocking: Cell<bool>,
     pub(crate) executor: RefCell<ManuallyDrop<Executor>>,
@@ -35,6 +37,7 @@ thread_local! {
             number: Cell::new(Number::NONE),
             budget: Cell::new(0),
             left: Cell::new(false),
+            talked: Cell::new(false),
             blocking: Cell::new(false),
             executor: RefCell::new(ManuallyDrop::new(NOBODYS)),
         }
@@ -86,6 +89,17 @@ pub(crate) fn is_used_up() -> bool {
 #[inline]
 pub(crate) fn spend() {
     NOW.with(|now| now.budget.set(now.budget.get().wrapping_sub(1)));
+}
+
+/// Something was written, or a letter came. It is asked for by [`has_talked`], before the loop waits.
+#[inline]
+pub(crate) fn talks() {
+    NOW.with(|now| now.talked.set(true));
+}
+
+/// Whether there was any talk since this was asked last.
+pub(crate) fn has_talked() -> bool {
+    NOW.with(|now| now.talked.replace(false))
 }
 
 /// Lets the others go first when the budget is used up, and spends one operation.

@@ -84,6 +84,7 @@ impl Registration {
                         source.stop_kept::<Read>(cx.waker());
                     }
                     if interest.has(Interest::WRITABLE) {
+                        current::talks();
                         source.stop_kept::<Write>(cx.waker());
                     }
                     return Poll::Ready(result);
@@ -173,6 +174,9 @@ impl<T> Registered<T> {
                 }
                 result => {
                     current::spend();
+                    if !D::IS_READ {
+                        current::talks();
+                    }
                     // The edge that made the direction ready has taken our waiter away.
                     *ticket = Ticket::default();
                     return Poll::Ready(result);
@@ -205,6 +209,9 @@ impl<T> Registered<T> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => clear(source, interest),
             _ => {
                 current::spend();
+                if interest.has(Interest::WRITABLE) {
+                    current::talks();
+                }
                 note_urgent(source, interest, &result);
             }
         }
@@ -226,6 +233,9 @@ impl<T> Registered<T> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
+                    if interest.has(Interest::WRITABLE) {
+                        current::talks();
+                    }
                     note_urgent(&self.registration.0, interest, &result);
                     return result;
                 }

@@ -19,7 +19,8 @@ use waken::runtime::Next;
 use waken::time::sleep;
 use waken::{AsyncTcpStream, Builder, Runtime};
 
-/// They need two cores each, so they run one after another.
+/// They need two cores each, so they run one after another. How much of the processor it takes until looking pays is
+/// the machine's affair, and so is how long: what is looked at is what comes then.
 fn in_turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
@@ -74,6 +75,12 @@ fn looks_of_600_requests(runtime: &Runtime) -> u64 {
     runtime.metrics().looks
 }
 
+/// What a look before the next wait may expect an answer to.
+fn talk(runtime: &Runtime, stream: &AsyncTcpStream) {
+    let _entered = runtime.enter();
+    assert_eq!(stream.try_write(b"?").unwrap(), 1);
+}
+
 /// Less than a look may take, and more than a busy machine needs.
 const LATE: Duration = Duration::from_millis(40);
 
@@ -93,13 +100,13 @@ fn by_default_it_looks_for_at_most_40_microseconds() {
 #[test]
 fn what_comes_soon_is_looked_for() {
     let _turn = in_turn();
-    guard(120).cpu_ms(3_000).run(|| until_it_looks(&patient(), 32));
+    guard(300).cpu_ms(300_000).run(|| until_it_looks(&patient(), 32));
 }
 
 #[test]
 fn with_zero_the_thread_always_sleeps() {
     let _turn = in_turn();
-    watched(120, || {
+    watched(300, || {
         let runtime = Builder::new().spin(Duration::ZERO).build().unwrap();
         assert_eq!(looks_of_600_requests(&runtime), 0);
     });
@@ -108,7 +115,7 @@ fn with_zero_the_thread_always_sleeps() {
 #[test]
 fn a_program_is_overruled_by_the_environment() {
     let _turn = in_turn();
-    watched(120, || {
+    watched(300, || {
         #[allow(unsafe_code)]
         // SAFETY: no other thread of this process looks at the environment.
         let set = |value: &str| unsafe { env::set_var("WAKEN_SPIN_US", value) };
@@ -126,12 +133,13 @@ fn a_program_is_overruled_by_the_environment() {
 #[test]
 fn whoever_is_idle_does_not_look() {
     let _turn = in_turn();
-    guard(120).cpu_ms(3_000).run(|| {
+    guard(300).cpu_ms(300_000).run(|| {
         let runtime = patient();
         until_it_looks(&runtime, 32);
         runtime.block_on(async {
-            let (_stream, _peer) = pair();
+            let (stream, _peer) = pair();
             let (before, begin, slept) = (runtime.metrics(), cpu(), sleeps());
+            stream.write_all(b"?").await.unwrap(); // And no answer comes.
             sleep(Duration::from_millis(300)).await;
             assert!(cpu() - begin < 3 * LIMIT, "it looks for {:?}", cpu() - begin);
             assert!(sleeps() - slept <= 3);
@@ -143,11 +151,12 @@ fn whoever_is_idle_does_not_look() {
 #[test]
 fn timers_alone_are_slept_for() {
     let _turn = in_turn();
-    watched(120, || {
+    watched(300, || {
         let runtime = patient();
         runtime.block_on(async {
-            let (_stream, _peer) = pair();
+            let (stream, _peer) = pair();
             for _ in 0..700 {
+                stream.write_all(b"?").await.unwrap();
                 sleep(Duration::from_micros(100)).await;
             }
         });
@@ -159,7 +168,7 @@ fn timers_alone_are_slept_for() {
 #[test]
 fn looking_ends_when_it_does_not_pay_any_more() {
     let _turn = in_turn();
-    guard(120).cpu_ms(5_000).run(|| {
+    guard(300).cpu_ms(300_000).run(|| {
         let runtime = patient();
         until_it_looks(&runtime, 32);
         runtime.block_on(async {
@@ -182,7 +191,7 @@ fn looking_ends_when_it_does_not_pay_any_more() {
 #[test]
 fn a_letter_is_found_by_looking() {
     let _turn = in_turn();
-    guard(120).cpu_ms(120_000).run(|| {
+    guard(300).cpu_ms(300_000).run(|| {
         let runtime = patient();
         until_it_looks(&runtime, 32);
         let (ask, asked) = mpsc::channel::<Waker>();
@@ -222,12 +231,16 @@ fn a_letter_is_found_by_looking() {
 #[test]
 fn neither_a_timer_nor_a_turn_is_late_or_early_because_of_a_look() {
     let _turn = in_turn();
-    guard(120).cpu_ms(1_000).run(|| {
+    guard(300).cpu_ms(300_000).run(|| {
         let runtime = Builder::new().spin(Duration::from_millis(50)).build().unwrap();
         until_it_looks(&runtime, 32);
+        let (stream, _peer) = {
+            let _entered = runtime.enter();
+            pair()
+        };
         runtime.block_on(async {
-            let (_stream, _peer) = pair();
             for micros in [1, 30, 300, 3000] {
+                stream.write_all(b"?").await.unwrap(); // There is something to look for.
                 let time = Duration::from_micros(micros);
                 let begin = Instant::now();
                 sleep(time).await;
@@ -236,11 +249,38 @@ fn neither_a_timer_nor_a_turn_is_late_or_early_because_of_a_look() {
             }
         });
         for time in [0, 1, 45].map(Duration::from_millis) {
+            talk(&runtime, &stream);
             let begin = Instant::now();
             runtime.turn(Some(time)).unwrap();
             assert!(begin.elapsed() >= time);
             assert!(begin.elapsed() < time + LATE, "{:?} for {time:?}", begin.elapsed());
         }
+    });
+}
+
+/// A peer that only sends does not send faster because we are awake.
+#[test]
+fn whoever_only_reads_does_not_look() {
+    let _turn = in_turn();
+    guard(300).cpu_ms(300_000).run(|| {
+        let runtime = patient();
+        until_it_looks(&runtime, 32);
+        runtime.block_on(async {
+            let (stream, mut peer) = pair();
+            // What is on its way from the conversation before.
+            sleep(Duration::from_millis(5)).await;
+            let looks = runtime.metrics().looks;
+            let pouring = thread::spawn(move || {
+                for _ in 0..2_000 {
+                    peer.write_all(b"x").unwrap();
+                    let sent = Instant::now();
+                    while sent.elapsed() < Duration::from_micros(10) {}
+                }
+            });
+            while stream.read(&mut [0]).await.unwrap() > 0 {}
+            assert_eq!(runtime.metrics().looks, looks);
+            pouring.join().unwrap();
+        });
     });
 }
 
@@ -256,7 +296,9 @@ fn turns_that_may_not_wait_earn_nothing() {
         drop(guard);
         runtime.spawn(async move {
             let mut b = [0; 64];
-            while ours.read(&mut b).await.unwrap() > 0 {}
+            while ours.read(&mut b).await.unwrap() > 0 {
+                ours.write_all(b"!").await.unwrap(); // Which nobody reads: there is room for all.
+            }
         });
         let mut looked = 0;
         for _ in 0..20 {
@@ -281,7 +323,7 @@ fn turns_that_may_not_wait_earn_nothing() {
 #[test]
 fn a_letter_that_a_look_has_found_leaves_the_descriptor_as_it_is() {
     let _turn = in_turn();
-    guard(120).cpu_ms(120_000).run(|| {
+    guard(300).cpu_ms(300_000).run(|| {
         let runtime = patient();
         let (ask, asked) = mpsc::channel::<Waker>();
         let thread = thread::spawn(move || asked.into_iter().for_each(Waker::wake));
@@ -294,12 +336,17 @@ fn a_letter_that_a_look_has_found_leaves_the_descriptor_as_it_is() {
             *kept.lock().unwrap() = Some(cx.waker().clone());
             Poll::<()>::Pending
         }));
+        let (stream, _peer) = {
+            let _entered = runtime.enter();
+            pair()
+        };
         let mut found = 0;
-        while found < 8 {
+        while found < 3 {
             let looks = runtime.metrics().looks;
             until_it_looks(&runtime, looks + 20);
             while runtime.turn(Some(Duration::ZERO)).unwrap() == Next::Now {}
             let (before, looks) = (polls.load(SeqCst), runtime.metrics().looks);
+            talk(&runtime, &stream);
             ask.send(waker.lock().unwrap().take().unwrap()).unwrap();
             while polls.load(SeqCst) == before {
                 runtime.turn(None).unwrap();

@@ -76,12 +76,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 /// what goes wrong, are a hundred and fifty more, and so is looking before sleeping (`patience`, `runtime/park`), which makes
 /// three requests of one for a lone connection. What trials have found since is seventy: an urgent byte that is read before its event,
 /// a foreign waker that is cloned once and not at every poll, a turn that only looks. A hook of the trace is not counted; what had
-/// to be given a name for one is thirty. (`forgotten` is left out: one need not know it.)
+/// to be given a name for one is thirty; whether anybody may be about to answer, thirty more. (`forgotten` is left out: one need not know it.)
 const INNER_ROOMS: &[&str] = &[
     "current", "executor", "home", "mailbox", "number", "patience", "reactor", "run", "runtime",
     "slab", "source", "spawned", "sys", "timers", "waker",
 ];
-const INNER_ROOMS_LINES: usize = 3340;
+const INNER_ROOMS_LINES: usize = 3370;
 
 const LONGEST_FILE: usize = 400;
 
@@ -89,10 +89,10 @@ const LONGEST_FILE: usize = 400;
 const TRACE_LINES: usize = 2600;
 
 /// Lines of `runtime/` that are neither blank nor comment. The plan was 3,000; the same reason. The core alone has
-/// 4,600; each kind of socket adds its public face, of which every method says what it is; the adaptive park is 130,
+/// 4,600; each kind of socket adds its public face, of which every method says what it is; the adaptive park is 150,
 /// what hyper asks for 220, what trials have found 80, what hooks needed a name for 20; and a file that is tested from
 /// inside has three lines that say where.
-const CODE_LINES: usize = 6620;
+const CODE_LINES: usize = 6645;
 
 struct Source {
     path: PathBuf,

@@ -54,16 +54,20 @@ impl Parts {
         }
     }
 
-    /// The same, but looks first, as long as patience has it. While it looks, a letter costs its sender no call.
+    /// The same, but looks first, where an answer is expected and patience has it. While it looks, a letter costs its sender no call.
     #[inline(never)]
     fn look_and_sleep(&self, left: Option<Duration>) -> io::Result<()> {
+        let seen = self.reactor.seen.get();
+        let expects = self.patience.expects(current::has_talked(), seen);
         let limit = self.patience.limit();
         // Who may not sleep has nothing to learn.
-        if left == Some(Duration::ZERO) || limit.is_zero() && !self.patience.is_to_time() {
+        if left == Some(Duration::ZERO)
+            || !expects
+            || limit.is_zero() && !self.patience.is_to_time()
+        {
             return self.sleep(left);
         }
         let limit = left.map_or(limit, |left| left.min(limit));
-        let seen = self.reactor.seen.get();
         let begin = Instant::now();
         let (mut now, mut away) = (begin, false);
         if !limit.is_zero() {
@@ -105,6 +109,7 @@ fn until(deadline: Instant) -> Duration {
 
 fn deliver(letters: Letters) {
     trace!(Letters { wakes: letters.wakes.len(), jobs: letters.jobs.len() });
+    current::talks();
     letters.wakes.into_iter().for_each(Number::wake);
     letters.jobs.into_iter().for_each(contain);
 }

@@ -87,6 +87,19 @@ fn whose_core_was_taken_away_does_not_look_for_256_short_sleeps() {
 }
 
 #[test]
+fn an_answer_is_expected_in_a_conversation_of_few() {
+    let patience = Patience::new(LIMIT);
+    assert!(patience.expects(true, 1));
+    assert!(!patience.expects(false, 2), "nobody was talked with");
+    assert!(patience.expects(true, 2 + FEW));
+    assert!(!patience.expects(true, 2 + 2 * FEW + 1), "many were served");
+    assert!(
+        patience.expects(true, 2 + 2 * FEW + 1),
+        "a letter, or a write that a timer has brought"
+    );
+}
+
+#[test]
 fn one_sleep_in_eight_is_timed() {
     let patience = Patience::new(LIMIT);
     assert_eq!((0..8000).filter(|_| patience.is_to_time()).count(), 1000);

@@ -18,6 +18,10 @@ impl Patience {
         self.limit.is_zero()
     }
 
+    pub(crate) fn expects(&self, _: bool, _: u64) -> bool {
+        true
+    }
+
     pub(crate) fn is_to_time(&self) -> bool {
         false
     }
