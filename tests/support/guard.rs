@@ -211,7 +211,23 @@ impl Guard {
 
     // ---- the process of all tests -----------------------------------------------------------------
 
+    /// A machine that does other things as well makes a body use more of the processor, and nothing makes it use
+    /// less: of three runs the least counts. Whoever spins does so in each.
     fn outside(self, name: &str, which: &str) -> Verdict {
+        let mut verdict = self.one_run(name, which);
+        for run in 2..=3 {
+            let breaches = &verdict.breaches;
+            if breaches.is_empty() || !breaches.iter().all(|breach| breach.starts_with("CPU: ")) {
+                break;
+            }
+            let before = verdict.used;
+            verdict = self.one_run(name, which);
+            verdict.used = format!("{before}\nagain, {run} of 3\n{}", verdict.used);
+        }
+        verdict
+    }
+
+    fn one_run(&self, name: &str, which: &str) -> Verdict {
         let (out, err, report) = (process::scratch(), process::scratch(), process::scratch());
         let mut command = Command::new(env::current_exe().unwrap());
         command
@@ -256,7 +272,7 @@ impl Guard {
         }
         // What libtest itself has printed there is of no interest.
         let out = out.split(BODY).nth(1).unwrap_or(&out).to_owned();
-        Verdict { name: name.to_owned(), breaches, used, out, err, why: self.why }
+        Verdict { name: name.to_owned(), breaches, used, out, err, why: self.why.clone() }
     }
 
     fn panics_in(&self, err: &str) -> Option<String> {
