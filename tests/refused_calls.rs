@@ -15,6 +15,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use support::{cpu, fds, guard, panic_message, watched};
 use waken::io::AsyncFd;
@@ -77,18 +79,22 @@ fn without_nanoseconds_no_timer_is_early_and_none_spins() {
             // Alone, and more milliseconds than fit: what is left of them when they are cut off is one.
             let long = Duration::from_millis((1 << 32) + 1);
             let remote = runtime.remote();
+            let over = Arc::new(AtomicBool::new(false));
+            let said = over.clone();
             let waking = std::thread::spawn(move || {
                 std::thread::sleep(millis(50));
                 drop(remote.spawn(|| async {}));
+                said.store(true, SeqCst); // Before the last wake: there is none after it.
                 remote.wake();
             });
             let (used, before) = (cpu(), runtime.metrics().epoll_waits);
             drop(runtime.spawn(sleep(long)));
             let mut timed = 0;
-            while !waking.is_finished() {
+            while !over.load(SeqCst) {
                 runtime.turn(None).unwrap();
                 timed += 1;
             }
+            waking.join().unwrap();
             assert!(timed <= 6 && runtime.metrics().epoll_waits - before <= 6, "{timed}");
             assert!(cpu() - used < millis(40));
         });
