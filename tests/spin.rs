@@ -135,7 +135,7 @@ fn whoever_is_idle_does_not_look() {
     let _turn = in_turn();
     guard(300).cpu_ms(300_000).run(|| {
         let runtime = patient();
-        until_it_looks(&runtime, 32);
+        until_it_looks(&runtime, 16);
         runtime.block_on(async {
             let (stream, _peer) = pair();
             let (before, begin, slept) = (runtime.metrics(), cpu(), sleeps());
@@ -170,7 +170,7 @@ fn looking_ends_when_it_does_not_pay_any_more() {
     let _turn = in_turn();
     guard(300).cpu_ms(300_000).run(|| {
         let runtime = patient();
-        until_it_looks(&runtime, 32);
+        until_it_looks(&runtime, 16);
         runtime.block_on(async {
             let (stream, peer) = pair();
             // A sleep of three milliseconds is short, so it would look again after many of them.
@@ -193,7 +193,7 @@ fn a_letter_is_found_by_looking() {
     let _turn = in_turn();
     guard(300).cpu_ms(300_000).run(|| {
         let runtime = patient();
-        until_it_looks(&runtime, 32);
+        until_it_looks(&runtime, 16);
         let (ask, asked) = mpsc::channel::<Waker>();
         let answers = Arc::new(AtomicU64::new(0));
         let theirs = answers.clone();
@@ -233,7 +233,7 @@ fn neither_a_timer_nor_a_turn_is_late_or_early_because_of_a_look() {
     let _turn = in_turn();
     guard(300).cpu_ms(300_000).run(|| {
         let runtime = Builder::new().spin(Duration::from_millis(50)).build().unwrap();
-        until_it_looks(&runtime, 32);
+        until_it_looks(&runtime, 16);
         let (stream, _peer) = {
             let _entered = runtime.enter();
             pair()
@@ -264,7 +264,7 @@ fn whoever_only_reads_does_not_look() {
     let _turn = in_turn();
     guard(300).cpu_ms(300_000).run(|| {
         let runtime = patient();
-        until_it_looks(&runtime, 32);
+        until_it_looks(&runtime, 16);
         runtime.block_on(async {
             let (stream, mut peer) = pair();
             // What is on its way from the conversation before.
@@ -341,9 +341,9 @@ fn a_letter_that_a_look_has_found_leaves_the_descriptor_as_it_is() {
             pair()
         };
         let mut found = 0;
-        while found < 3 {
+        while found < 2 {
             let looks = runtime.metrics().looks;
-            until_it_looks(&runtime, looks + 20);
+            until_it_looks(&runtime, looks + 2);
             while runtime.turn(Some(Duration::ZERO)).unwrap() == Next::Now {}
             let (before, looks) = (polls.load(SeqCst), runtime.metrics().looks);
             talk(&runtime, &stream);
