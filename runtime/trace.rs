@@ -18,8 +18,8 @@
 //! told where it shows, and in the [`report`].
 //!
 //! ```text
-//! trace!(…) ──► a record in the thread's buffer ──► Story: who, by whom, what for ──► log, page, timeline, checks
-//!  one line       when the thread pauses              one for each runtime
+//! trace!(…) ──► a record in the queue ──► Story: who, by whom, what for ──► log, page, timeline, checks
+//!  one line       when a thread pauses       one for each runtime
 //! ```
 //!
 //! An event costs the loop about 25 ns, and some 300 ns more when it is told, with few tasks; what it costs to tell of a sleep grows with

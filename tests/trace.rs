@@ -8,6 +8,7 @@ use std::env;
 use std::fs;
 use std::future::poll_fn;
 use std::io::{Read, Write};
+use std::mem;
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
@@ -521,6 +522,36 @@ fn a_runtime_that_was_there_before_the_recording_is_not_in_it() {
         .output()
         .unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+}
+
+/// What the loop's thread has recorded is told after a while, what others have, at once; but in the order in which it was.
+#[test]
+fn what_threads_have_done_is_told_in_the_order_in_which_it_was() {
+    let body = || {
+        block_on(async {
+            let mut woken = false;
+            let mut wakers = Vec::new();
+            let task = spawn(poll_fn(move |cx| {
+                if mem::replace(&mut woken, true) {
+                    return Poll::Ready(());
+                }
+                let waker = cx.waker().clone();
+                wakers.push(thread::spawn(move || waker.wake()));
+                Poll::Pending
+            }));
+            waken::task::yield_now().await;
+            // The loop has not slept since the task was spawned, and the other thread wakes it.
+            thread::sleep(Duration::from_millis(100));
+            task.await.unwrap();
+        });
+    };
+    let name = "what_threads_have_done_is_told_in_the_order_in_which_it_was";
+    let Some((json, _)) = recorded(name, "chrome", body) else { return };
+    assert_in_order(&json, &["spawn ", "letter: wake t1", "mailbox: 1 wakes", "thread 2 -> WAKE t1"]);
+    let times = json.lines().skip(1).filter(|line| field(line, "ph") != Some("M"));
+    let times: Vec<f64> = times.map(|line| field(line, "ts").unwrap().parse().unwrap()).collect();
+    // A wake is shown one nanosecond long.
+    assert!(times.windows(2).all(|two| two[0] <= two[1] + 0.002), "back in time: {json}");
 }
 
 /// What does not pause is written all the same, in pieces.

@@ -3,7 +3,7 @@
 use super::chrome::Chrome;
 use super::log::Log;
 use super::page::Page;
-use super::recorder::{Event, Record, turn};
+use super::recorder::{Event, Record, exchange, turn};
 use super::report::Report;
 use super::step::Step;
 use super::story::Story;
@@ -29,6 +29,8 @@ struct Outlets {
     /// How many wakes there were: each has a number of its own, whatever runtime it is of.
     wakes: u64,
     report: Report,
+    /// Room for the next records.
+    spare: Vec<Record>,
 }
 
 static OUTLETS: Mutex<Option<Outlets>> = Mutex::new(None);
@@ -101,11 +103,13 @@ pub fn report() -> Report {
     lock(&OUTLETS).as_ref().map(|outlets| outlets.report.clone()).unwrap_or_default()
 }
 
-/// Tells what was recorded. Who sleeps now, or ends, may not come back: until then a page can wait.
-pub(super) fn take(records: &mut Vec<Record>, is_pause: bool) {
+/// Tells what was recorded, one thread at a time. Who sleeps now, or ends, may not come back: until then a page can wait.
+pub(super) fn tell(is_pause: bool) {
     let mut outlets = lock(&OUTLETS);
-    let Some(outlets) = outlets.as_mut() else { return records.clear() };
+    let Some(outlets) = outlets.as_mut() else { return };
+    let mut records = exchange(mem::take(&mut outlets.spare));
     records.drain(..).for_each(|record| outlets.tell(&record));
+    outlets.spare = records;
     outlets.outlets.retain_mut(|outlet| {
         if !is_pause && outlet.waiting() < LARGE {
             return true;
@@ -176,8 +180,8 @@ pub(super) fn not_understood(what: &str, known: &str) -> io::Error {
 
 impl Outlets {
     fn new() -> Outlets {
-        let (outlets, stories, report) = Default::default();
-        Outlets { origin: Instant::now(), outlets, stories, wakes: 0, report }
+        let (outlets, stories, report, spare) = Default::default();
+        Outlets { origin: Instant::now(), outlets, stories, wakes: 0, report, spare }
     }
 
     fn tell(&mut self, record: &Record) {

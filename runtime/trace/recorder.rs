@@ -6,11 +6,13 @@ use crate::executor::{About, Ended};
 use crate::number::Number;
 use crate::slab::Key;
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::io;
+use std::mem;
 use std::os::fd::RawFd;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A line of ours that has a hook.
@@ -220,33 +222,48 @@ pub(super) fn turn(on: bool) {
     STATE.store(if on { ON } else { OFF }, Relaxed);
 }
 
-struct Buffer {
-    /// When the recording began.
-    origin: Instant,
-    thread: u32,
-    records: Vec<Record>,
+/// What is recorded and not told yet, of all threads: the stamp is taken under the lock, so it stands here in the order of the stamps.
+static QUEUE: Mutex<Vec<Record>> = Mutex::new(Vec::new());
+
+fn queue() -> MutexGuard<'static, Vec<Record>> {
+    QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is in the queue, for `empty` in its place.
+pub(super) fn exchange(empty: Vec<Record>) -> Vec<Record> {
+    mem::replace(&mut queue(), empty)
 }
 
 /// So many are kept back at most.
 const FULL: usize = 1024;
 
-thread_local! {
-    static BUFFER: RefCell<Buffer> = RefCell::new(Buffer::new());
+struct Here {
+    /// When the recording began.
+    origin: Instant,
+    thread: u32,
+    /// What is told records nothing.
+    is_telling: Cell<bool>,
 }
 
-impl Buffer {
-    fn new() -> Buffer {
+thread_local! {
+    static HERE: Here = Here::new();
+}
+
+impl Here {
+    fn new() -> Here {
         static THREADS: AtomicU32 = AtomicU32::new(0);
         let thread = THREADS.fetch_add(1, Relaxed) + 1;
-        Buffer { origin: outlet::origin(), thread, records: Vec::new() }
+        Here { origin: outlet::origin(), thread, is_telling: Cell::new(false) }
     }
 
-    fn flush(&mut self, is_pause: bool) {
-        outlet::take(&mut self.records, is_pause);
+    fn flush(&self, is_pause: bool) {
+        self.is_telling.set(true);
+        outlet::tell(is_pause);
+        self.is_telling.set(false);
     }
 }
 
-impl Drop for Buffer {
+impl Drop for Here {
     fn drop(&mut self) {
         self.flush(true);
     }
@@ -258,20 +275,28 @@ pub(crate) fn record(site: &'static Site, event: Event) {
     if is_noise(&event) {
         return;
     }
-    let now = Instant::now();
-    // Before the thread sleeps, and where it may be the last that is heard of it. Who has no loop has no such place.
     let runtime = match event {
         Event::Start { runtime, .. } | Event::Stop { runtime } => runtime,
         _ => current::runtime(),
     };
-    let pause = runtime == 0
-        || matches!(event, Event::Sleep { .. } | Event::Stop { .. } | Event::Unpark { .. });
-    let _gone = BUFFER.try_with(|buffer| {
-        let Ok(mut buffer) = buffer.try_borrow_mut() else { return };
-        let (thread, at) = (buffer.thread, now.saturating_duration_since(buffer.origin));
-        buffer.records.push(Record { at, site, runtime, thread, event });
-        if pause || buffer.records.len() >= FULL || outlet::is_immediate() {
-            buffer.flush(pause);
+    // Before the thread sleeps, and where it may be the last that is heard of it. Who has no loop has no such place; a letter is
+    // put in under a lock, and the loop is unparked behind it.
+    let pause = match event {
+        Event::Sleep { .. } | Event::Stop { .. } | Event::Unpark { .. } => true,
+        Event::Letter { .. } => false,
+        _ => runtime == 0,
+    };
+    let _gone = HERE.try_with(|here| {
+        if here.is_telling.get() {
+            return;
+        }
+        let mut queue = queue();
+        let at = Instant::now().saturating_duration_since(here.origin);
+        queue.push(Record { at, site, runtime, thread: here.thread, event });
+        let is_full = queue.len() >= FULL;
+        drop(queue);
+        if pause || is_full || outlet::is_immediate() {
+            here.flush(pause);
         }
     });
 }
@@ -284,14 +309,14 @@ pub(crate) fn record(site: &'static Site, event: Event) {
 #[track_caller]
 pub fn note(text: impl Into<Cow<'static, str>>) {
     if is_on() {
-        static HERE: Site = Site::new(file!(), line!());
-        record(&HERE, Event::Note { text: text.into(), at: Location::caller() });
+        static SITE: Site = Site::new(file!(), line!());
+        record(&SITE, Event::Note { text: text.into(), at: Location::caller() });
     }
 }
 
-/// Tells what this thread has recorded so far.
+/// Tells what was recorded so far.
 pub(super) fn flush() {
-    let _gone = BUFFER.try_with(|buffer| buffer.borrow_mut().flush(true));
+    let _gone = HERE.try_with(|here| here.flush(true));
 }
 
 /// A look that has found nothing: the loop may make thousands of them before it sleeps. And calls that have events of their own; among
