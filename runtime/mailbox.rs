@@ -87,8 +87,8 @@ impl Mailbox {
             return;
         }
         letters.wakes.push(number);
-        drop(letters);
         trace!(Letter { eventfd: self.event.fd(), number: Some(number) });
+        drop(letters);
         self.wakes.fetch_add(1, Relaxed);
         self.unpark();
     }
@@ -103,8 +103,8 @@ impl Mailbox {
             return Err(job);
         }
         letters.jobs.push(job);
-        drop(letters);
         trace!(Letter { eventfd: self.event.fd(), number: None });
+        drop(letters);
         self.unpark();
         Ok(())
     }

@@ -14,7 +14,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 use waken::time::{sleep, timeout};
@@ -547,11 +547,41 @@ fn what_threads_have_done_is_told_in_the_order_in_which_it_was() {
     };
     let name = "what_threads_have_done_is_told_in_the_order_in_which_it_was";
     let Some((json, _)) = recorded(name, "chrome", body) else { return };
-    assert_in_order(&json, &["spawn ", "letter: wake t1", "mailbox: 1 wakes", "thread 2 -> WAKE t1"]);
+    assert_in_order(
+        &json,
+        &["spawn ", "letter: wake t1", "mailbox: 1 wakes", "thread 2 -> WAKE t1"],
+    );
     let times = json.lines().skip(1).filter(|line| field(line, "ph") != Some("M"));
     let times: Vec<f64> = times.map(|line| field(line, "ts").unwrap().parse().unwrap()).collect();
     // A wake is shown one nanosecond long.
     assert!(times.windows(2).all(|two| two[0] <= two[1] + 0.002), "back in time: {json}");
+}
+
+#[test]
+fn a_letter_is_told_before_it_is_taken_out_whoever_is_awake() {
+    let body = || {
+        block_on(async {
+            // It keeps the loop awake, so that letters are taken out at any moment.
+            let busy = spawn(async {
+                loop {
+                    waken::task::yield_now().await;
+                }
+            });
+            let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+            let wakes = |waker: Waker| move || (0..60_000).for_each(|_| waker.wake_by_ref());
+            let threads: Vec<_> = (0..3).map(|_| thread::spawn(wakes(waker.clone()))).collect();
+            while !threads.iter().all(|thread| thread.is_finished()) {
+                sleep(Duration::from_millis(1)).await;
+            }
+            busy.abort();
+        });
+    };
+    let name = "a_letter_is_told_before_it_is_taken_out_whoever_is_awake";
+    let Some((json, _)) = recorded(name, "chrome", body) else { return };
+    assert!(json.contains("letter: wake root") && json.contains("-> WAKE root"));
+    // One whose hook stood behind the lock showed in every third run or so.
+    let of_nobody = json.lines().filter(|line| line.contains("another thread -> WAKE")).count();
+    assert_eq!(of_nobody, 0, "wakes by letters that nobody had put in");
 }
 
 /// What does not pause is written all the same, in pieces.

@@ -36,8 +36,8 @@ pub(super) struct Story {
     cause: Cause,
     /// By whom the waker of one who stood aside was taken: it is woken a little later.
     taken: HashMap<u64, Cause>,
-    /// From which thread there is a letter for whom.
-    pub(super) letters: HashMap<u64, u32>,
+    /// For whom there are letters, and from which threads: the next one may be put in while the last is taken out.
+    pub(super) letters: HashMap<u64, VecDeque<u32>>,
     /// How many there were.
     wakes: u64,
     /// Of the tasks that have ended the last are kept, to be looked at.

@@ -14,6 +14,10 @@ struct Broken {
     now: Duration,
     wakes: u64,
     found: Vec<String>,
+    /// On which thread the next events are.
+    thread: u32,
+    /// The last, as it is told.
+    told: String,
 }
 
 const TASK: u64 = 1;
@@ -26,7 +30,14 @@ impl Broken {
     /// It has a task, which is in the queue, and descriptor 5.
     fn new() -> Broken {
         let story = Story::new(Instant::now());
-        let mut runtime = Broken { story, now: Duration::ZERO, wakes: 0, found: Vec::new() };
+        let mut runtime = Broken {
+            story,
+            now: Duration::ZERO,
+            wakes: 0,
+            found: Vec::new(),
+            thread: 1,
+            told: String::new(),
+        };
         runtime.does(Event::Start { runtime: 1, epoll: 3, eventfd: 4 });
         runtime.does(Event::Register { fd: 5, bits: 1, key: Key { index: 0, stamp: 1 } });
         let about = About { spawned_at: Location::caller(), future: || "a future", name: None };
@@ -38,10 +49,16 @@ impl Broken {
     fn does(&mut self, event: Event) -> &mut Broken {
         static SITE: Site = Site::new(file!(), line!());
         self.now += Duration::from_micros(1);
-        let record = Record { at: self.now, site: &SITE, runtime: 1, thread: 1, event };
+        let record = Record { at: self.now, site: &SITE, runtime: 1, thread: self.thread, event };
         let step = self.story.step(&record, &mut self.wakes);
         assert!(!step.what.is_empty(), "an event after {:?} says nothing", self.found);
+        self.told = format!("{} {}", step.what, step.more);
         self.found.extend(step.findings.iter().map(|finding| finding.check.to_owned()));
+        self
+    }
+
+    fn from(&mut self, thread: u32) -> &mut Broken {
+        self.thread = thread;
         self
     }
 
@@ -145,6 +162,20 @@ fn one_whose_wake_is_on_its_way_is_not_lost() {
     let mut runtime = Broken::new();
     runtime.polls().is_pending().does(Event::Letter { eventfd: 4, number: Some(number()) });
     runtime.sleeps();
+    assert_eq!(runtime.found, [""; 0]);
+}
+
+/// The box is open again while what was in it is handed out.
+#[test]
+fn a_letter_that_comes_while_the_last_is_taken_out_is_not_taken_for_it() {
+    let mut runtime = Broken::new();
+    let letter = || Event::Letter { eventfd: 4, number: Some(number()) };
+    runtime.polls().is_pending().from(2).does(letter());
+    runtime.from(3).does(letter()).from(1).does(Event::Letters { wakes: 1, jobs: 0 });
+    assert!(runtime.does(Event::Wake { number: number() }).told.contains("thread 2 -> WAKE t1"));
+    runtime.does(Event::Enqueue { number: number() }).polls().is_pending().sleeps();
+    runtime.does(Event::Letters { wakes: 1, jobs: 0 }).does(Event::Wake { number: number() });
+    assert!(runtime.told.contains("thread 3 -> WAKE t1"), "{}", runtime.told);
     assert_eq!(runtime.found, [""; 0]);
 }
 

@@ -89,7 +89,7 @@ impl Story {
     pub(super) fn letter(&mut self, step: &mut Step, number: Option<Number>, thread: u32) {
         let what = match number.and_then(|number| self.id(number)) {
             Some(id) => {
-                self.letters.insert(id, thread);
+                self.letters.entry(id).or_default().push_back(thread);
                 format!("letter: wake {}", name(id))
             }
             None => "letter: a job".into(),

@@ -5,6 +5,7 @@ use crate::trace::recorder::At;
 use crate::trace::state::{Holder, Phase, ROOT, name};
 use crate::trace::step::{Step, WakeEnd};
 use crate::trace::tell::{bits, duration};
+use std::collections::hash_map::Entry;
 use std::panic::Location;
 use std::time::Instant;
 
@@ -24,10 +25,7 @@ impl Story {
             Cause::Event(fd, events) => format!("fd {fd} {}", bits(events)),
             Cause::Timer => "a timer".into(),
             Cause::End(id) => format!("the end of {}", name(id)),
-            Cause::Letters => match self.letters.remove(&id) {
-                Some(thread) => format!("thread {thread}"),
-                None => "another thread".into(),
-            },
+            Cause::Letters => self.take_letter(id),
             Cause::Outside => "whoever runs the loop".into(),
         };
         let (wake, now) = (self.wakes + 1, self.now);
@@ -56,6 +54,18 @@ impl Story {
             _ => format!("{} moves from PARKED into the ready queue. It is not polled here: a wake only schedules.", name(id)),
         };
         step.tell("wake", format!("  {by} -> WAKE {} (wake#{wake}, {came})", name(id)), why);
+    }
+
+    /// From whom the letter is that wakes this task.
+    fn take_letter(&mut self, id: u64) -> String {
+        let Entry::Occupied(mut letters) = self.letters.entry(id) else {
+            return "another thread".into();
+        };
+        let thread = letters.get_mut().pop_front().unwrap_or_default();
+        if letters.get().is_empty() {
+            letters.remove();
+        }
+        format!("thread {thread}")
     }
 
     pub(super) fn counted(&mut self, step: &mut Step, number: Number, made: bool) {
