@@ -124,6 +124,7 @@ impl Mailbox {
     pub(crate) fn deregister(&self, fd: RawFd) {
         if let (true, Some(epoll)) = (self.process == sys::process(), self.epoll.upgrade()) {
             // It fails when somebody has closed the descriptor behind our back: then it is done already.
+            trace!(Removed { eventfd: self.event.fd(), fd });
             let _closed = epoll.remove(fd);
         }
     }

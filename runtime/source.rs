@@ -164,7 +164,7 @@ impl Source {
     /// A call has said `WouldBlock`: whatever was reported before, the next try waits for an edge.
     #[inline]
     pub(crate) fn clear_ready<D: Direction>(&self) {
-        trace!(NotReady { fd: self.fd, reads: D::IS_READ, short: false });
+        trace!(NotReady { source: self.index, reads: D::IS_READ, short: false });
         self.state.store(self.state.load(Relaxed) & !D::READY, Relaxed);
     }
 
@@ -197,7 +197,7 @@ impl Source {
     pub(crate) fn short_read(&self) {
         let state = self.state.load(Relaxed);
         if state & MORE_BEHIND == 0 {
-            trace!(NotReady { fd: self.fd, reads: true, short: true });
+            trace!(NotReady { source: self.index, reads: true, short: true });
             self.state.store(state & !READ_READY, Relaxed);
         }
     }
@@ -220,7 +220,7 @@ impl Source {
         let woken = state & (concerned << TO_WAITS | concerned << TO_ASIDE);
         self.state.store(state & !(LAST_EVENT | woken) | news, Relaxed);
         if woken & WAITS != 0 {
-            trace!(Taken { fd: self.fd, number: self.reader() });
+            trace!(Taken { source: self.index });
             self.reader().wake();
         }
         if woken & !WAITS != 0 {
@@ -234,7 +234,6 @@ impl Source {
     /// The next event of this direction wakes `waker`. Called at every poll that stays pending.
     #[inline]
     pub(crate) fn wait<D: Direction>(&self, ticket: &mut Ticket, waker: &Waker, at: At) {
-        trace!(Wait { fd: self.fd, reads: D::IS_READ, number: Number::behind(waker), at });
         let state = self.state.load(Relaxed);
         let free = state & (WAITS | Read::ASIDE) == 0;
         match Number::behind(waker) {
@@ -245,6 +244,7 @@ impl Source {
                 }
                 self.number.store(number.to_bits(), Relaxed);
                 self.at.set(at);
+                trace!(Wait { place: self.claimed(false, 0), number: Some(number), at });
                 if cfg!(debug_assertions) {
                     current::leave_number();
                     if number.runtime() != self.runtime as u16 {
@@ -270,7 +270,9 @@ impl Source {
                 aside.last_ticket = aside.last_ticket.wrapping_add(4).max(4);
                 ticket.0 = aside.last_ticket;
             }
-            aside.others.insert(self.claimed(!D::IS_READ, ticket.0), other)
+            let claimed = self.claimed(!D::IS_READ, ticket.0);
+            trace!(Wait { place: claimed, number: Number::behind(waker), at });
+            aside.others.insert(claimed, other)
         });
         self.state.store(self.state.load(Relaxed) | D::ASIDE, Relaxed);
         old.into_iter().for_each(|(old, _)| drop_contained(old));
@@ -286,6 +288,7 @@ impl Source {
         let claimed = self.claimed(!D::IS_READ, ticket.0);
         aside(|aside| match aside.others.get_mut(&claimed) {
             Some((kept, line)) if kept.will_wake(waker) => {
+                trace!(Wait { place: claimed, number: Number::behind(waker), at });
                 *line = at;
                 true
             }
@@ -297,12 +300,12 @@ impl Source {
     pub(crate) fn stop_waiting<D: Direction>(&self, ticket: &mut Ticket) {
         let state = self.state.load(Relaxed);
         if D::IS_READ && self.has_place(state, ticket) {
-            trace!(GiveUp { fd: self.fd, reads: true, number: Some(self.reader()) });
+            trace!(GiveUp { place: self.claimed(false, 0) });
             self.state.store(state & !WAITS, Relaxed);
         } else if state & D::ASIDE != 0 {
             let old = aside(|aside| aside.others.remove(&self.claimed(!D::IS_READ, ticket.0)));
             old.into_iter().for_each(|(old, _)| {
-                trace!(GiveUp { fd: self.fd, reads: D::IS_READ, number: Number::behind(&old) });
+                trace!(GiveUp { place: self.claimed(!D::IS_READ, ticket.0) });
                 drop_contained(old);
             });
         }
@@ -344,7 +347,7 @@ impl Source {
     fn take_others(&self, from: bool, to: bool, out: &mut Foreign) {
         let range = self.claimed(from, 0)..=self.claimed(to, u32::MAX);
         let taken = aside(|aside| take(aside, range));
-        trace!(TakenAside { fd: self.fd, who: taken.iter().filter_map(Number::behind).collect() });
+        trace!(TakenAside { source: self.index, reads: !from, writes: to });
         out.extend(taken);
     }
 

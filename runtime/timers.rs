@@ -78,9 +78,9 @@ impl Timers {
         let mut inner = self.inner.borrow_mut();
         inner.order += 1;
         let order = inner.order;
+        trace!(TimerSet { key: inner.slots.next_key(), of: Number::behind(&waker), deadline, at });
         let key = inner.slots.insert(Timer { deadline, order, entry: order, waker, at });
         inner.heap.push(Reverse(Entry { deadline, order, index: key.index }));
-        trace!(TimerSet { key, deadline, at });
         self.alive.set(inner.slots.len());
         key
     }

@@ -30,6 +30,7 @@
 
 mod check;
 mod chrome;
+mod holders;
 mod log;
 mod outlet;
 mod page;

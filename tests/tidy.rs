@@ -85,14 +85,15 @@ const INNER_ROOMS_LINES: usize = 3370;
 
 const LONGEST_FILE: usize = 400;
 
-/// What looks on and is no part of how it works: the feature `trace`, without its page.
-const TRACE_LINES: usize = 2600;
+/// What looks on and is no part of how it works: the feature `trace`, without its page. That what it costs does not grow with
+/// the tasks that wait, and that it knows a descriptor by its key, is two hundred of it.
+const TRACE_LINES: usize = 2780;
 
 /// Lines of `runtime/` that are neither blank nor comment. The plan was 3,000; the same reason. The core alone has
 /// 4,600; each kind of socket adds its public face, of which every method says what it is; the adaptive park is 150,
-/// what hyper asks for 220, what trials have found 80, what hooks needed a name for 20; and a file that is tested from
+/// what hyper asks for 220, what trials have found 80, what hooks needed a name for 22; and a file that is tested from
 /// inside has three lines that say where.
-const CODE_LINES: usize = 6645;
+const CODE_LINES: usize = 6647;
 
 struct Source {
     path: PathBuf,

@@ -2,12 +2,11 @@
 
 use super::recorder::{Event, Record};
 use super::report::Finding;
-use super::state::{Fd, Phase, ROOT, name};
+use super::state::{Fd, Phase, ROOT, able, name};
 use super::step::Step;
 use super::story::Story;
 use super::tell::{duration, place};
 use crate::sys::is_would_block;
-use std::collections::BTreeSet;
 use std::mem;
 use std::time::Duration;
 
@@ -40,28 +39,35 @@ impl Check {
         let mut check = Check { at: record.at, findings: Vec::new() };
         match &record.event {
             Event::Poll { number } => check.poll(story, story.id(*number)),
-            Event::Wait { fd, reads, number, .. } => {
-                check.wait(story, *fd, *reads);
-                let lives =
-                    |id: u64| story.tasks.get(&id).is_some_and(|task| task.phase != Phase::Ended);
-                if number.is_some_and(|number| story.id(number).is_none_or(|id| !lives(id))) {
-                    check.find(
-                        "wakers belong to the living",
-                        format!("at fd {fd} waits who has ended"),
-                    );
+            Event::Wait { place: (_, source, writes, _), number, .. } => {
+                if let Some(fd) = story.fds.get(source) {
+                    check.wait(fd, !writes);
+                    // A task of another runtime is none of this story.
+                    let has_ended = |number| {
+                        let task = story.id(number).and_then(|id| story.tasks.get(&id));
+                        story.is_ours(number) && task.is_none_or(|it| it.phase == Phase::Ended)
+                    };
+                    if number.is_some_and(has_ended) {
+                        check.find(
+                            "wakers belong to the living",
+                            format!("at fd {} waits who has ended", fd.number),
+                        );
+                    }
                 }
             }
-            Event::NotReady { fd, short: false, .. } => {
+            Event::NotReady { source, short: false, .. } => {
                 // A call of the user's own, in `AsyncFd`, is not seen.
-                let said = story.fds.get(fd).and_then(|fd| fd.last_call);
-                if said.is_some_and(|said| !said.is_err_and(is_would_block)) {
+                let fd = story.fds.get(source).and_then(|fd| Some((fd.number, fd.last_call?)));
+                if let Some((number, _)) = fd.filter(|(_, said)| !said.is_err_and(is_would_block)) {
                     check.find(
                         "edges are used up",
-                        format!("fd {fd} counts as not ready, and nothing has said `WouldBlock`"),
+                        format!(
+                            "fd {number} counts as not ready, and nothing has said `WouldBlock`"
+                        ),
                     );
                 }
             }
-            Event::Register { fd, .. } if story.fds.contains_key(fd) => {
+            Event::Register { fd, .. } if story.registered.contains_key(fd) => {
                 check.find(
                     "registered once",
                     format!("fd {fd} is registered, and was not taken out before"),
@@ -86,11 +92,10 @@ impl Check {
         }
     }
 
-    fn wait(&mut self, story: &Story, fd: i32, reads: bool) {
+    fn wait(&mut self, fd: &Fd, reads: bool) {
         // What is there to be read does not help who waits for urgent data.
-        let is_ready = |fd: &Fd| fd.is_ready[usize::from(!reads)] && !(reads && fd.urgent_only);
-        if story.fds.get(&fd).is_some_and(is_ready) {
-            let way = if reads { "readable" } else { "writable" };
+        if fd.is_ready[usize::from(!reads)] && !(reads && fd.urgent_only) {
+            let (way, fd) = (able(reads), fd.number);
             self.find("edges are used up", format!("fd {fd} counts as {way}, and somebody waits for it: no edge will come for what is there"));
         }
     }
@@ -134,11 +139,10 @@ impl Check {
 
     /// Who waits, and nobody has its waker, nor is a wake of it on its way from another thread.
     fn forgotten(&mut self, story: &mut Story) {
-        let mut known: BTreeSet<u64> = story.holders.iter().map(|it| it.1).collect();
-        known.extend(story.letters.keys());
-        for task in story.tasks.values_mut() {
-            let is_lost =
-                task.phase == Phase::Waiting && task.clones <= 0 && !known.contains(&task.id);
+        for id in mem::take(&mut story.doubtful) {
+            let Some(task) = story.tasks.get_mut(&id) else { continue };
+            let is_known = story.holders.has(id) || story.letters.contains_key(&id);
+            let is_lost = task.phase == Phase::Waiting && task.clones <= 0 && !is_known;
             if !is_lost || mem::replace(&mut task.is_forgotten, true) {
                 continue;
             }

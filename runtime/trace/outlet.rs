@@ -211,7 +211,9 @@ impl Outlets {
         let of_number =
             |number: u16| self.stories.keys().copied().find(|serial| *serial as u16 == number);
         match &record.event {
-            Event::Letter { eventfd, .. } | Event::Unpark { eventfd, .. } => self
+            Event::Letter { eventfd, .. }
+            | Event::Unpark { eventfd, .. }
+            | Event::Removed { eventfd, .. } => self
                 .stories
                 .iter()
                 .find(|(_, story)| story.eventfd == *eventfd)

@@ -290,8 +290,8 @@ impl Page {
 fn cell(touched: Touched) -> String {
     match touched {
         Touched::Task(id) => format!("t{id}"),
-        Touched::Fd(fd) => format!("f{fd}"),
-        Touched::Timer(key) => format!("m{key}"),
+        Touched::Fd(source) => format!("f{source}"),
+        Touched::Timer(index) => format!("m{index}"),
     }
 }
 
@@ -312,20 +312,21 @@ fn told(story: &Story, touched: Touched) -> String {
             };
             format!("{}\t{}\t{}\t{held}\t{place}", task.called, task.phase.word(), task.polls)
         }),
-        Touched::Fd(number) => story.fds.get(&number).map_or(String::new(), |fd| {
+        Touched::Fd(source) => story.fds.get(&source).map_or(String::new(), |fd| {
             let ready: String = [("R", fd.is_ready[0]), ("W", fd.is_ready[1])]
                 .iter()
                 .filter(|it| it.1)
                 .map(|it| it.0)
                 .collect();
             format!(
-                "{number}\t{} ET\t{ready}\t{}\t{}",
+                "{}\t{} ET\t{ready}\t{}\t{}",
+                fd.number,
                 bits(fd.interest),
-                story.waiters(number, true),
-                story.waiters(number, false)
+                story.waiters(source, true),
+                story.waiters(source, false)
             )
         }),
-        Touched::Timer(key) => story.timers.get(&key).map_or(String::new(), |timer| {
+        Touched::Timer(index) => story.timers.get(&index).map_or(String::new(), |timer| {
             format!("{}\t{}", timer.deadline.as_nanos(), timer.task.map_or(String::new(), name))
         }),
     }

@@ -30,6 +30,9 @@ impl Site {
 
 pub(crate) type At = Option<&'static Location<'static>>;
 
+/// Runtime, source, whether to write, and which of those who wait there: 0 has the place, the others stand aside.
+pub(crate) type Place = (u32, u32, bool, u32);
+
 /// What can happen. Facts, as a hook has them: whom it is about is told by a number, a key, a descriptor.
 pub(crate) enum Event {
     // ---- the runtime
@@ -117,8 +120,14 @@ pub(crate) enum Event {
         bits: i32,
         key: Key,
     },
-    Deregister {
+    /// Out of epoll at once, because its owner is dropped on another thread; the runtime hears of it by letter.
+    Removed {
+        eventfd: RawFd,
         fd: RawFd,
+    },
+    // From here on by where it is in the reactor's table: its number may be another's, when it was dropped elsewhere.
+    Deregister {
+        source: u32,
     },
     Call {
         name: &'static str,
@@ -130,38 +139,38 @@ pub(crate) enum Event {
         bits: i32,
     },
     NotReady {
-        fd: RawFd,
+        source: u32,
         reads: bool,
         short: bool,
     },
     Wait {
-        fd: RawFd,
-        reads: bool,
+        place: Place,
         number: Option<Number>,
         at: At,
     },
     /// What somebody is about to wait for to read: anything, or urgent data alone.
     WaitsFor {
-        fd: RawFd,
+        source: u32,
         urgent_only: bool,
     },
     GiveUp {
-        fd: RawFd,
-        reads: bool,
-        number: Option<Number>,
+        place: Place,
     },
+    /// Who had the place is woken.
     Taken {
-        fd: RawFd,
-        number: Number,
+        source: u32,
     },
+    /// So is all who stand aside in these directions.
     TakenAside {
-        fd: RawFd,
-        who: Vec<Number>,
+        source: u32,
+        reads: bool,
+        writes: bool,
     },
 
     // ---- timers and joins
     TimerSet {
         key: Key,
+        of: Option<Number>,
         deadline: Instant,
         at: &'static Location<'static>,
     },

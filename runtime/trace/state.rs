@@ -1,6 +1,7 @@
 //! What a story knows of a runtime: its tasks, descriptors and timers, and who holds whose waker.
 
 use super::recorder::At;
+use crate::number::Number;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
@@ -20,9 +21,12 @@ pub(super) fn short(id: u64) -> u64 {
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) id: u64,
+    pub(super) number: Number,
     pub(super) called: String,
     pub(super) spawned_at: At,
     pub(super) phase: Phase,
+    /// How often it is in the queue.
+    pub(super) queued: u32,
     pub(super) polls: u64,
     /// Clones of its waker that somebody has.
     pub(super) clones: i64,
@@ -39,12 +43,14 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn new(id: u64, called: String, spawned_at: At) -> Task {
+    pub(super) fn new(id: u64, number: Number, called: String, spawned_at: At) -> Task {
         Task {
             id,
+            number,
             called,
             spawned_at,
             phase: Phase::New,
+            queued: 0,
             polls: 0,
             clones: 0,
             place: None,
@@ -81,17 +87,20 @@ impl Phase {
 /// A place that holds a task's number, or its waker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Holder {
-    /// A descriptor, and whether for reading.
-    Fd(RawFd, bool),
-    Timer(u64),
+    /// A descriptor, whether for reading, and which source of the reactor's it is: the number may be another's meanwhile.
+    Fd(RawFd, bool, u32),
+    Timer(u32),
     /// The end of another task.
     Task(u64),
 }
 
 impl Holder {
+    /// None comes before it.
+    pub(super) const FIRST: Holder = Holder::Fd(RawFd::MIN, false, 0);
+
     pub(super) fn long(self) -> String {
         match self {
-            Holder::Fd(fd, reads) => format!("fd {fd} {}", able(reads)),
+            Holder::Fd(fd, reads, _) => format!("fd {fd} {}", able(reads)),
             Holder::Timer(_) => "a timer".into(),
             Holder::Task(id) => format!("the end of {}", name(id)),
         }
@@ -99,8 +108,8 @@ impl Holder {
 
     pub(super) fn short(self) -> String {
         match self {
-            Holder::Fd(fd, true) => format!("fd{fd}r"),
-            Holder::Fd(fd, false) => format!("fd{fd}w"),
+            Holder::Fd(fd, true, _) => format!("fd{fd}r"),
+            Holder::Fd(fd, false, _) => format!("fd{fd}w"),
             Holder::Timer(_) => "timer".into(),
             Holder::Task(id) => format!("end of {}", name(id)),
         }
@@ -113,6 +122,9 @@ pub(super) fn able(reads: bool) -> &'static str {
 
 #[derive(Debug, Default)]
 pub(super) struct Fd {
+    pub(super) number: RawFd,
+    /// As epoll carries it for us.
+    pub(super) key: u64,
     pub(super) interest: i32,
     /// To read, to write: as the runtime remembers it.
     pub(super) is_ready: [bool; 2],
@@ -142,6 +154,7 @@ pub(super) enum Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Touched {
     Task(u64),
-    Fd(RawFd),
-    Timer(u64),
+    /// By its source.
+    Fd(u32),
+    Timer(u32),
 }

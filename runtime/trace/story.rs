@@ -7,8 +7,9 @@ mod turns;
 mod wakes;
 
 use super::check::Check;
+use super::holders::Holders;
 use super::recorder::{Event, Record};
-use super::state::{Cause, Fd, Holder, ROOT, Task, Timer, Touched, name, short};
+use super::state::{Cause, Fd, Holder, Phase, ROOT, Task, Timer, Touched, name, short};
 use super::step::Step;
 use crate::number::Number;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -18,9 +19,15 @@ use std::time::{Duration, Instant};
 
 pub(super) struct Story {
     origin: Instant,
+    /// As its numbers have it.
+    runtime: u16,
     pub(super) now: Duration,
     pub(super) eventfd: RawFd,
     pub(super) tasks: BTreeMap<u64, Task>,
+    /// Those that wait.
+    waiting: BTreeSet<u64>,
+    /// Of whom something has changed since it was looked at whether anybody has their wakers.
+    pub(super) doubtful: BTreeSet<u64>,
     numbers: HashMap<Number, u64>,
     /// Of the task that lives there, or was the last to.
     indexes: HashMap<u32, Number>,
@@ -28,11 +35,15 @@ pub(super) struct Story {
     /// The polls that go on, one inside the other.
     pub(super) polling: Vec<u64>,
     pub(super) asleep_since: Option<Duration>,
-    pub(super) fds: BTreeMap<RawFd, Fd>,
-    keys: HashMap<u64, RawFd>,
-    pub(super) timers: BTreeMap<u64, Timer>,
+    /// By where they are in the reactor's table.
+    pub(super) fds: BTreeMap<u32, Fd>,
+    /// Which of them has this number in epoll.
+    pub(super) registered: HashMap<RawFd, u32>,
+    /// On which of them there was a call in this poll.
+    called: Vec<u32>,
+    pub(super) timers: BTreeMap<u32, Timer>,
     /// Where the wakers are, and whose.
-    pub(super) holders: BTreeSet<(Holder, u64)>,
+    pub(super) holders: Holders,
     cause: Cause,
     /// By whom the waker of one who stood aside was taken: it is woken a little later.
     taken: HashMap<u64, Cause>,
@@ -49,18 +60,22 @@ impl Story {
     pub(super) fn new(origin: Instant) -> Story {
         Story {
             origin,
+            runtime: 0,
             now: Duration::ZERO,
             eventfd: -1,
             tasks: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            doubtful: BTreeSet::new(),
             numbers: HashMap::new(),
             indexes: HashMap::new(),
             queue: VecDeque::new(),
             polling: Vec::new(),
             asleep_since: None,
             fds: BTreeMap::new(),
-            keys: HashMap::new(),
+            registered: HashMap::new(),
+            called: Vec::new(),
             timers: BTreeMap::new(),
-            holders: BTreeSet::new(),
+            holders: Holders::default(),
             cause: Cause::Outside,
             taken: HashMap::new(),
             letters: HashMap::new(),
@@ -84,13 +99,20 @@ impl Story {
         self.tell(record, &mut step);
         check.after(self, record, &mut step);
         step.touched = mem::take(&mut self.touched);
+        self.doubtful.extend(step.touched.iter().filter_map(|touched| match touched {
+            Touched::Task(id) => Some(*id),
+            _ => None,
+        }));
         *wakes = self.wakes;
         step
     }
 
     fn tell(&mut self, record: &Record, step: &mut Step) {
         match &record.event {
-            Event::Start { epoll, eventfd, .. } => self.start(step, *epoll, *eventfd),
+            Event::Start { runtime, epoll, eventfd } => {
+                self.runtime = *runtime as u16;
+                self.start(step, *epoll, *eventfd)
+            }
             Event::Stop { .. } => self.stop(step),
             Event::Root { at } => self.root(step, at),
             Event::Sleep { timeout } => self.sleep(step, *timeout),
@@ -114,21 +136,30 @@ impl Story {
             Event::Unpark { written, .. } => self.unpark(step, *written, record.thread),
             Event::Letters { wakes, jobs } => self.take_letters(step, *wakes, *jobs),
 
-            Event::Register { fd, bits, key } => self.register(step, *fd, *bits, key.to_bits()),
-            Event::Deregister { fd } => self.deregister(step, *fd),
+            Event::Register { fd, bits, key } => self.register(step, *fd, *bits, *key),
+            Event::Removed { fd, .. } => self.removed(step, *fd, record.thread),
+            Event::Deregister { source } => self.deregister(step, *source),
             Event::Call { name, first, result } => self.call(step, name, *first, *result),
             Event::Ready { datum, bits } => self.ready(step, *datum, *bits),
-            Event::NotReady { fd, reads, short } => self.not_ready(step, *fd, *reads, *short),
-            Event::Wait { fd, reads, number, at } => self.wait(step, *fd, *reads, *number, *at),
-            Event::WaitsFor { fd, urgent_only } => self.waits_for(step, *fd, *urgent_only),
-            Event::GiveUp { fd, reads, number } => self.give_up(step, *fd, *reads, *number),
-            Event::Taken { fd, number } => self.take_reader(step, *fd, *number),
-            Event::TakenAside { fd, who } => self.take_aside(step, *fd, who),
-
-            Event::TimerSet { key, deadline, at } => {
-                self.timer_set(step, key.to_bits(), *deadline, at)
+            Event::NotReady { source, reads, short } => {
+                self.not_ready(step, *source, *reads, *short)
             }
-            Event::TimerMoved { key, deadline } => self.timer_moved(step, key.to_bits(), *deadline),
+            Event::Wait { place: (_, source, writes, claim), number, at } => {
+                self.wait(step, self.holder(*source, !writes), *claim, *number, *at)
+            }
+            Event::WaitsFor { source, urgent_only } => self.waits_for(step, *source, *urgent_only),
+            Event::GiveUp { place: (_, source, writes, claim) } => {
+                self.give_up(step, self.holder(*source, !writes), *claim)
+            }
+            Event::Taken { source } => self.take_reader(step, *source),
+            Event::TakenAside { source, reads, writes } => {
+                self.take_aside(step, *source, [*reads, *writes])
+            }
+
+            Event::TimerSet { key, of, deadline, at } => {
+                self.timer_set(step, key.index, *of, *deadline, at)
+            }
+            Event::TimerMoved { key, deadline } => self.timer_moved(step, key.index, *deadline),
             Event::TimerFired { index } => self.timer_fired(step, *index),
             Event::TimerCancelled { key } => self.timer_cancelled(step, key.index),
             Event::Join { id, number } => self.join(step, short(*id), *number),
@@ -139,8 +170,16 @@ impl Story {
         }
     }
 
+    /// Whether it is a number of this runtime.
+    pub(super) fn is_ours(&self, number: Number) -> bool {
+        number.runtime() == self.runtime
+    }
+
     /// Whose number this is.
     pub(super) fn id(&self, number: Number) -> Option<u64> {
+        if !self.is_ours(number) {
+            return None;
+        }
         if number.is_root() { Some(ROOT) } else { self.numbers.get(&number).copied() }
     }
 
@@ -149,8 +188,22 @@ impl Story {
         self.tasks.get_mut(&id)
     }
 
-    fn fd_mut(&mut self, fd: RawFd) -> Option<&mut Fd> {
-        self.touched.insert(Touched::Fd(fd));
-        self.fds.get_mut(&fd)
+    /// What it does from here on.
+    fn set_phase(&mut self, id: u64, phase: Phase) {
+        match phase {
+            Phase::Waiting => self.waiting.insert(id),
+            _ => self.waiting.remove(&id),
+        };
+        self.task_mut(id).into_iter().for_each(|task| task.phase = phase);
+    }
+
+    fn fd_mut(&mut self, source: u32) -> Option<&mut Fd> {
+        self.touched.insert(Touched::Fd(source));
+        self.fds.get_mut(&source)
+    }
+
+    /// The place of those who wait there.
+    pub(super) fn holder(&self, source: u32, reads: bool) -> Holder {
+        Holder::Fd(self.fds.get(&source).map_or(-1, |fd| fd.number), reads, source)
     }
 }

@@ -8,6 +8,11 @@ use crate::slab::Key;
 use std::panic::Location;
 use std::time::Instant;
 
+/// To read, at the place (0) or aside.
+fn wait(claim: u32) -> Event {
+    Event::Wait { place: (1, 0, false, claim), number: Some(number()), at: None }
+}
+
 /// A runtime that does as it is told.
 struct Broken {
     story: Story,
@@ -73,13 +78,13 @@ impl Broken {
     /// As it ought to be: to try, to hear `WouldBlock`, and to wait.
     fn waits(&mut self) -> &mut Broken {
         self.does(Event::Call { name: "recv", first: 5, result: Err(11) });
-        self.does(Event::NotReady { fd: 5, reads: true, short: false });
-        self.does(Event::Wait { fd: 5, reads: true, number: Some(number()), at: None })
+        self.does(Event::NotReady { source: 0, reads: true, short: false });
+        self.does(wait(0))
     }
 
     fn is_woken(&mut self) -> &mut Broken {
         self.does(Event::Ready { datum: 1 << 32, bits: 1 });
-        self.does(Event::Taken { fd: 5, number: number() });
+        self.does(Event::Taken { source: 0 });
         self.does(Event::Wake { number: number() });
         self.does(Event::Enqueue { number: number() })
     }
@@ -142,18 +147,18 @@ fn one_whose_last_clone_is_dropped_is_found() {
 #[test]
 fn who_waits_for_what_is_there_already_is_found() {
     let mut runtime = Broken::new();
-    runtime.polls().does(Event::Wait { fd: 5, reads: true, number: Some(number()), at: None });
+    runtime.polls().does(wait(0));
     assert_found(&runtime, "edges are used up");
 }
 
 #[test]
 fn who_waits_for_urgent_data_alone_may_leave_the_rest_unread() {
     let mut runtime = Broken::new();
-    runtime.polls().does(Event::WaitsFor { fd: 5, urgent_only: true });
-    runtime.does(Event::Wait { fd: 5, reads: true, number: Some(number()), at: None });
+    runtime.polls().does(Event::WaitsFor { source: 0, urgent_only: true });
+    runtime.does(wait(0));
     assert_eq!(runtime.found, [""; 0]);
     // It was said of that one wait.
-    runtime.does(Event::Wait { fd: 5, reads: true, number: Some(number()), at: None });
+    runtime.does(wait(0));
     assert_found(&runtime, "edges are used up");
 }
 
@@ -183,7 +188,7 @@ fn a_letter_that_comes_while_the_last_is_taken_out_is_not_taken_for_it() {
 fn readiness_that_is_dropped_without_would_block_is_found() {
     let mut runtime = Broken::new();
     runtime.polls().does(Event::Call { name: "recv", first: 5, result: Ok(4096) });
-    runtime.does(Event::NotReady { fd: 5, reads: true, short: false });
+    runtime.does(Event::NotReady { source: 0, reads: true, short: false });
     assert_found(&runtime, "edges are used up");
 }
 
@@ -192,16 +197,16 @@ fn readiness_that_is_dropped_without_would_block_is_found() {
 fn a_call_that_moves_nothing_says_nothing_of_readiness() {
     let mut runtime = Broken::new();
     runtime.polls().does(Event::Call { name: "fcntl", first: 5, result: Ok(0) });
-    runtime.does(Event::NotReady { fd: 5, reads: true, short: false });
-    runtime.does(Event::Wait { fd: 5, reads: true, number: Some(number()), at: None });
+    runtime.does(Event::NotReady { source: 0, reads: true, short: false });
+    runtime.does(wait(0));
     assert!(runtime.found.is_empty(), "{:?}", runtime.found);
 }
 
 #[test]
 fn a_waiter_that_has_ended_is_found() {
     let mut runtime = Broken::new();
-    runtime.polls().does(Event::NotReady { fd: 5, reads: true, short: true }).ends();
-    runtime.does(Event::Wait { fd: 5, reads: true, number: Some(number()), at: None });
+    runtime.polls().does(Event::NotReady { source: 0, reads: true, short: true }).ends();
+    runtime.does(wait(0));
     assert_found(&runtime, "wakers belong to the living");
 }
 
@@ -218,6 +223,107 @@ fn a_number_that_was_not_taken_out_before_it_is_anothers_is_found() {
     let mut runtime = Broken::new();
     runtime.does(Event::Register { fd: 5, bits: 1, key: Key { index: 1, stamp: 2 } });
     assert_found(&runtime, "registered once");
+}
+
+/// As `select` of two reads of one socket does it.
+#[test]
+fn who_waits_twice_and_gives_up_one_still_waits() {
+    let mut runtime = Broken::new();
+    runtime.polls().waits().does(wait(4)).does(wait(4));
+    runtime.does(Event::GiveUp { place: (1, 0, false, 4) }).is_pending().sleeps();
+    assert_eq!(runtime.found, [""; 0]);
+    runtime.does(Event::GiveUp { place: (1, 0, false, 0) }).sleeps();
+    assert_found(&runtime, "no lost waker");
+}
+
+/// As a task that reads and writes one socket at once.
+#[test]
+fn who_waits_both_ways_and_is_woken_to_write_still_waits_to_read() {
+    let mut runtime = Broken::new();
+    runtime.polls().waits().does(Event::NotReady { source: 0, reads: false, short: false });
+    let (number, at) = (Some(number()), None);
+    runtime.does(Event::Wait { place: (1, 0, true, 4), number, at }).is_pending();
+    runtime.does(Event::Ready { datum: 1 << 32, bits: 4 });
+    runtime.does(Event::TakenAside { source: 0, reads: false, writes: true });
+    runtime.does(Event::Wake { number: self::number() });
+    assert!(runtime.told.contains("fd 5 OUT -> WAKE t1"), "{}", runtime.told);
+    runtime.does(Event::Enqueue { number: self::number() }).polls().is_pending().sleeps();
+    assert!(runtime.found.is_empty(), "{:?}", runtime.found);
+}
+
+/// As when a future of its own is polled by another runtime's task.
+#[test]
+fn a_task_of_another_runtime_has_not_ended_because_it_is_not_known_here() {
+    let mut runtime = Broken::new();
+    runtime.polls().does(Event::NotReady { source: 0, reads: true, short: true });
+    for number in [Number::of_task(2, 7, 7), Number::of_root(2)] {
+        let number = Some(number);
+        runtime.does(Event::Wait { place: (1, 0, false, 0), number, at: None });
+    }
+    assert_eq!(runtime.found, [""; 0]);
+}
+
+#[test]
+fn a_number_that_is_anothers_before_the_letter_has_come_is_that_others() {
+    let mut runtime = Broken::new();
+    runtime.from(2).does(Event::Removed { eventfd: 4, fd: 5 }).from(1);
+    runtime.does(Event::Register { fd: 5, bits: 1, key: Key { index: 1, stamp: 2 } });
+    runtime.polls().does(Event::Call { name: "recv", first: 5, result: Err(11) });
+    runtime.does(Event::NotReady { source: 1, reads: true, short: false });
+    let (number, at) = (Some(number()), None);
+    runtime.does(Event::Wait { place: (1, 1, false, 0), number, at }).is_pending();
+    assert!(runtime.told.contains("PARKED on fd 5 readable"), "{}", runtime.told);
+    runtime.does(Event::Deregister { source: 0 }).sleeps();
+    assert_eq!(runtime.found, [""; 0]);
+    runtime.does(Event::Deregister { source: 1 }).sleeps();
+    assert_found(&runtime, "no lost waker");
+}
+
+/// What is told of one does not look at all the others.
+#[test]
+fn to_tell_of_a_sleep_costs_the_same_however_many_wait() {
+    fn task(id: u32) -> Number {
+        Number::of_task(1, id, id.into())
+    }
+    let polls = |runtime: &mut Broken, number| {
+        runtime.does(Event::Poll { number });
+        let (key, deadline) = (Key { index: number.index(), stamp: 1 }, Instant::now());
+        let at = Location::caller();
+        runtime.does(Event::TimerSet { key, of: Some(number), deadline, at });
+        runtime.does(Event::Polled { number, is_ready: false });
+    };
+    let mut runtime = Broken::new();
+    for index in 2..10_000 {
+        let about = About { spawned_at: Location::caller(), future: || "a future", name: None };
+        let bits = Key { index, stamp: 1 };
+        runtime.does(Event::Register { fd: index as i32 + 10, bits: 1, key: bits });
+        runtime.does(Event::Spawn { number: task(index), id: index.into(), about });
+        runtime.does(Event::Enqueue { number: task(index) });
+    }
+    runtime.polls().waits().is_pending();
+    let begin = cpu();
+    (2..10_000).for_each(|index| polls(&mut runtime, task(index)));
+    for n in 0..20_000 {
+        let number = task(2 + n % 9998);
+        runtime.sleeps().does(Event::TimerFired { index: number.index() });
+        runtime.does(Event::Wake { number }).does(Event::Enqueue { number });
+        polls(&mut runtime, number);
+    }
+    for index in 2..10_000 {
+        runtime.does(Event::Enqueue { number: task(index) });
+        runtime
+            .does(Event::Deregister { source: index })
+            .does(Event::TakenOut { id: index.into() });
+    }
+    assert_eq!(runtime.found, [""; 0]);
+    // It takes a second. With each sleep, or each end of a timer, that looked at all who wait it was minutes.
+    assert!(cpu() - begin < Duration::from_secs(20), "{:?}", cpu() - begin);
+}
+
+/// What this thread has used of the processor.
+fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
 }
 
 #[test]

@@ -1,30 +1,55 @@
 //! Descriptors: registered, tried, waited for, told of by the kernel.
 
-use super::{Cause, Fd, Number, RawFd, Story, Touched};
-use crate::slab::NONE;
+use super::{BTreeSet, Cause, Fd, Number, RawFd, Story, Touched};
+use crate::slab::{Key, NONE};
 use crate::sys::{EPOLLERR, EPOLLHUP, EPOLLOUT, errno_name, is_would_block};
+use crate::trace::holders::{Claim, PLACE};
 use crate::trace::recorder::At;
 use crate::trace::state::{Holder, able, name};
 use crate::trace::step::Step;
 use crate::trace::tell::bits;
 
 impl Story {
-    pub(super) fn register(&mut self, step: &mut Step, fd: RawFd, interest: i32, key: u64) {
-        self.keys.insert(key, fd);
-        self.touched.insert(Touched::Fd(fd));
-        self.fds.insert(fd, Fd { interest, is_ready: [true; 2], ..Fd::default() });
+    pub(super) fn register(&mut self, step: &mut Step, number: RawFd, interest: i32, key: Key) {
+        self.touched.insert(Touched::Fd(key.index));
+        let fd = Fd { number, key: key.to_bits(), interest, is_ready: [true; 2], ..Fd::default() };
+        self.fds.insert(key.index, fd);
+        self.registered.insert(number, key.index);
         let why = "Registered once for its whole life, edge-triggered. It counts as ready: to try is the cheapest way to ask.";
-        step.tell("register", format!("epoll_ctl(ADD, fd {fd}, {}|ET) = 0", bits(interest)), why);
+        step.tell(
+            "register",
+            format!("epoll_ctl(ADD, fd {number}, {}|ET) = 0", bits(interest)),
+            why,
+        );
     }
 
-    pub(super) fn deregister(&mut self, step: &mut Step, fd: RawFd) {
-        self.touched.insert(Touched::Fd(fd));
-        self.fds.remove(&fd);
-        self.keys.retain(|_, it| *it != fd);
-        self.let_go(Holder::Fd(fd, true), None);
-        self.let_go(Holder::Fd(fd, false), None);
-        let why = "Before the descriptor is closed: its number may be another's at once.";
-        step.tell("deregister", format!("epoll_ctl(DEL, fd {fd})"), why);
+    /// On another thread. What waits there waits until the letter has come.
+    pub(super) fn removed(&mut self, step: &mut Step, number: RawFd, thread: u32) {
+        self.registered.remove(&number);
+        let why = "A socket is dropped on another thread. It is taken out of epoll before its number may be another's; the runtime is told by letter.";
+        step.by(format!("thread {thread}")).tell(
+            "deregister",
+            format!("epoll_ctl(DEL, fd {number})"),
+            why,
+        );
+        step.depth = 0;
+    }
+
+    pub(super) fn deregister(&mut self, step: &mut Step, source: u32) {
+        for holder in [self.holder(source, true), self.holder(source, false)] {
+            let claims: Vec<Claim> = self.holders.at(holder).map(|it| it.0).collect();
+            claims.into_iter().for_each(|claim| self.let_go(holder, claim));
+        }
+        self.touched.insert(Touched::Fd(source));
+        let number = self.fds.remove(&source).map_or(-1, |fd| fd.number);
+        if self.registered.get(&number) == Some(&source) {
+            self.registered.remove(&number);
+            let why = "Before the descriptor is closed: its number may be another's at once.";
+            step.tell("deregister", format!("epoll_ctl(DEL, fd {number})"), why);
+        } else {
+            let why = "It was taken out of epoll on another thread, and its number may be another's by now. So it is known by its key.";
+            step.tell("deregister", format!("what was fd {number} is forgotten"), why);
+        }
     }
 
     pub(super) fn call(
@@ -36,8 +61,11 @@ impl Story {
     ) {
         // A call that moves nothing says nothing of readiness.
         if !["fcntl", "getsockname", "getsockopt", "setsockopt"].contains(&call) {
-            let fd = RawFd::try_from(first).ok().and_then(|fd| self.fds.get_mut(&fd));
-            fd.into_iter().for_each(|fd| fd.last_call = Some(result));
+            let source = RawFd::try_from(first).ok().and_then(|fd| self.registered.get(&fd));
+            if let Some((source, fd)) = source.and_then(|it| Some((*it, self.fds.get_mut(it)?))) {
+                fd.last_call = Some(result);
+                self.called.push(source);
+            }
         }
         let (told, why) = match result {
             Ok(n) => (n.to_string(), "A system call, which does not wait."),
@@ -53,17 +81,18 @@ impl Story {
     /// An event, by the datum that epoll carries for us.
     pub(super) fn ready(&mut self, step: &mut Step, datum: u64, events: i32) {
         step.by("rt");
-        if let Some(fd) = self.keys.get(&datum).copied() {
+        let source = datum as u32;
+        let is_there = self.fds.get(&source).is_some_and(|fd| fd.key == datum);
+        if let Some(fd) = if is_there { self.fd_mut(source) } else { None } {
+            fd.is_ready[0] |= events & !EPOLLOUT != 0;
+            fd.is_ready[1] |= events & (EPOLLOUT | EPOLLHUP | EPOLLERR) != 0;
+            let fd = fd.number;
             self.cause = Cause::Event(fd, events);
-            if let Some(fd) = self.fd_mut(fd) {
-                fd.is_ready[0] |= events & !EPOLLOUT != 0;
-                fd.is_ready[1] |= events & (EPOLLOUT | EPOLLHUP | EPOLLERR) != 0;
-            }
             let why = format!(
                 "An edge: this has changed at fd {fd}. It is told once, so it is remembered until a call says `WouldBlock`."
             );
             step.tell("event", format!("fd {fd} {}", bits(events)), why);
-        } else if datum as u32 == NONE {
+        } else if source == NONE {
             self.cause = Cause::Letters;
             let why =
                 "Another thread has written the eventfd, to end the sleep. There are letters.";
@@ -75,11 +104,12 @@ impl Story {
         }
     }
 
-    pub(super) fn not_ready(&mut self, step: &mut Step, fd: RawFd, reads: bool, short: bool) {
-        if let Some(fd) = self.fd_mut(fd) {
+    pub(super) fn not_ready(&mut self, step: &mut Step, source: u32, reads: bool, short: bool) {
+        let number = self.fd_mut(source).map_or(-1, |fd| {
             fd.is_ready[usize::from(!reads)] = false;
-        }
-        let what = format!("fd {fd} is not {} any more", able(reads));
+            fd.number
+        });
+        let what = format!("fd {number} is not {} any more", able(reads));
         let (what, why) = match short {
             true => (
                 what + ": a short read",
@@ -99,74 +129,82 @@ impl Story {
     pub(super) fn wait(
         &mut self,
         step: &mut Step,
-        fd: RawFd,
-        reads: bool,
+        holder: Holder,
+        claim: Claim,
         number: Option<Number>,
         at: At,
     ) {
-        self.hold(step, Holder::Fd(fd, reads), number, at);
-        self.fds.get_mut(&fd).into_iter().for_each(|fd| fd.urgent_only &= !reads);
+        self.hold(step, holder, claim, number, at);
+        let Holder::Fd(number, reads, source) = holder else { return };
+        self.fds.get_mut(&source).into_iter().for_each(|fd| fd.urgent_only &= !reads);
         let slot = if reads { "read" } else { "write" };
         let why = format!(
-            "Whoever waits leaves its number at the descriptor. The next edge that makes fd {fd} {} wakes it.",
+            "Whoever waits leaves its number at the descriptor. The next edge that makes fd {number} {} wakes it.",
             able(reads)
         );
-        step.tell("wait", format!("waker -> fd {fd} {slot} slot"), why);
+        step.tell("wait", format!("waker -> fd {number} {slot} slot"), why);
     }
 
-    pub(super) fn waits_for(&mut self, step: &mut Step, fd: RawFd, urgent_only: bool) {
-        if let Some(fd) = self.fd_mut(fd) {
+    pub(super) fn waits_for(&mut self, step: &mut Step, source: u32, urgent_only: bool) {
+        let number = self.fd_mut(source).map_or(-1, |fd| {
             fd.urgent_only = urgent_only;
-        }
+            fd.number
+        });
         let what = if urgent_only { "urgent data alone" } else { "whatever makes it ready" };
         step.tell(
             "waits for",
-            format!("fd {fd}: {what}"),
+            format!("fd {number}: {what}"),
             "An interest that is chosen: of several, the first that comes wakes.",
         );
         step.is_detail = true;
     }
 
-    pub(super) fn give_up(
-        &mut self,
-        step: &mut Step,
-        fd: RawFd,
-        reads: bool,
-        number: Option<Number>,
-    ) {
-        self.let_go(Holder::Fd(fd, reads), number.and_then(|number| self.id(number)));
+    pub(super) fn give_up(&mut self, step: &mut Step, holder: Holder, claim: Claim) {
+        self.let_go(holder, claim);
         self.drop_place();
+        let Holder::Fd(number, reads, _) = holder else { return };
         let slot = if reads { "read" } else { "write" };
         let why = "The future that has waited here is dropped, or done: it leaves no waker behind.";
-        step.tell("give up", format!("fd {fd} {slot} slot is left"), why);
+        step.tell("give up", format!("fd {number} {slot} slot is left"), why);
     }
 
-    pub(super) fn take_reader(&mut self, step: &mut Step, fd: RawFd, number: Number) {
-        self.let_go(Holder::Fd(fd, true), self.id(number));
+    pub(super) fn take_reader(&mut self, step: &mut Step, source: u32) {
+        let holder = self.holder(source, true);
+        self.let_go(holder, PLACE);
         let why = "An edge is told once, so a waiter is woken once: it leaves the slot, and comes back if it has to.";
-        step.tell("taken", format!("fd {fd} read slot: its waker is taken out"), why);
+        let Holder::Fd(number, ..) = holder else { return };
+        step.tell("taken", format!("fd {number} read slot: its waker is taken out"), why);
         step.is_detail = true;
     }
 
-    pub(super) fn take_aside(&mut self, step: &mut Step, fd: RawFd, who: &[Number]) {
-        let ids: Vec<u64> = who.iter().filter_map(|number| self.id(*number)).collect();
-        for id in &ids {
-            self.let_go(Holder::Fd(fd, true), Some(*id));
-            self.let_go(Holder::Fd(fd, false), Some(*id));
-            self.taken.insert(*id, self.cause.clone());
+    /// To read, to write.
+    pub(super) fn take_aside(&mut self, step: &mut Step, source: u32, ways: [bool; 2]) {
+        let mut taken = 0;
+        for (reads, _) in [true, false].into_iter().zip(ways).filter(|(_, is_taken)| *is_taken) {
+            let holder = self.holder(source, reads);
+            let aside: Vec<_> = self.holders.at(holder).filter(|it| it.0 != PLACE).collect();
+            for (claim, task) in &aside {
+                self.let_go(holder, *claim);
+                self.taken.insert(*task, self.cause.clone());
+            }
+            taken += aside.len();
         }
+        step.is_detail = true;
+        let Some(Fd { number, .. }) = self.fds.get(&source) else {
+            let why = "No edge will come any more. What the runtime kept for it is dropped, and nobody is woken.";
+            return step.tell("taken", "who stood aside at a descriptor that is closed", why);
+        };
         let why = "Who is not the one reader stands aside, in a table: a writer, a second reader. They are woken when all events are read.";
         step.tell(
             "taken",
-            format!("fd {fd}: the wakers of {} who stand aside are taken out", who.len()),
+            format!("fd {number}: the wakers of {taken} who stand aside are taken out"),
             why,
         );
-        step.is_detail = true;
     }
 
     /// Who waits at a descriptor, in one direction.
-    pub(in crate::trace) fn waiters(&self, fd: RawFd, reads: bool) -> String {
-        let there = self.holders.iter().filter(|it| it.0 == Holder::Fd(fd, reads));
-        there.map(|it| name(it.1)).collect::<Vec<_>>().join(" ")
+    pub(in crate::trace) fn waiters(&self, source: u32, reads: bool) -> String {
+        let there = self.holders.at(self.holder(source, reads)).map(|it| it.1);
+        there.collect::<BTreeSet<u64>>().into_iter().map(name).collect::<Vec<_>>().join(" ")
     }
 }

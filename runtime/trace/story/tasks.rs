@@ -2,6 +2,7 @@
 
 use super::{Cause, Number, Story, Task, Touched};
 use crate::executor::{About, Ended};
+use crate::trace::holders::PLACE;
 use crate::trace::state::{Holder, Phase, ROOT, name};
 use crate::trace::step::{Step, WakeEnd};
 use crate::trace::tell::duration;
@@ -25,7 +26,7 @@ impl Story {
         self.numbers.insert(number, id);
         self.indexes.insert(number.index(), number);
         self.touched.insert(Touched::Task(id));
-        self.tasks.insert(id, Task::new(id, called, Some(about.spawned_at)));
+        self.tasks.insert(id, Task::new(id, number, called, Some(about.spawned_at)));
     }
 
     pub(super) fn enqueue(&mut self, step: &mut Step, number: Number) {
@@ -34,11 +35,11 @@ impl Story {
             return step.tell("enqueue", "a task that has ended -> ready queue", why);
         };
         self.queue.push_back(id);
-        if let Some(task) = self.task_mut(id) {
-            // One that runs stays RUNNING, and comes once more.
-            if task.phase != Phase::Polled {
-                task.phase = Phase::Queued;
-            }
+        let Some(task) = self.task_mut(id) else { return };
+        task.queued += 1;
+        // One that runs stays RUNNING, and comes once more.
+        if task.phase != Phase::Polled {
+            self.set_phase(id, Phase::Queued);
         }
         let what = format!("{} -> ready queue, as number {}", name(id), self.queue.len());
         step.tell(
@@ -57,13 +58,16 @@ impl Story {
         };
         if id != ROOT {
             // Entries of tasks that have ended are passed over.
-            while self.queue.pop_front().is_some_and(|first| first != id) {}
+            while self.take_first().is_some_and(|first| first != id) {}
         }
         self.polling.push(id);
-        self.fds.values_mut().for_each(|fd| fd.last_call = None);
+        self.taken.clear();
+        for source in self.called.drain(..) {
+            self.fds.get_mut(&source).into_iter().for_each(|fd| fd.last_call = None);
+        }
         let now = self.now;
+        self.set_phase(id, Phase::Polled);
         let Some(task) = self.task_mut(id) else { return };
-        task.phase = Phase::Polled;
         task.polls += 1;
         (task.began, task.place) = (now, None);
         let (more, why) = match task.woken.take() {
@@ -97,33 +101,30 @@ impl Story {
         self.cause = Cause::Outside;
         step.depth = self.polling.len();
         let (held, now) = (self.holders_of(id), self.now);
-        let is_queued = self.queue.contains(&id);
         let Some(task) = self.task_mut(id) else { return };
         let took = duration(now.saturating_sub(task.began));
-        let is_woken = is_queued || task.woken.is_some();
+        let is_woken = task.queued > 0 || task.woken.is_some();
+        step.place = task.place;
+        let mut phase = Phase::Ended;
         let why = match (how, is_woken) {
             ("Pending", true) => {
-                task.phase = Phase::Queued;
+                phase = Phase::Queued;
                 step.more = "woken meanwhile".into();
                 "It was woken while it ran, so it is in the queue already, and comes again.".into()
             }
             ("Pending", false) => {
-                task.phase = Phase::Waiting;
+                phase = Phase::Waiting;
                 step.more = format!("PARKED on {held}");
                 format!(
                     "It cannot go on. Its waker is with {held}: until it is woken from there nobody polls it, and it costs nothing."
                 )
             }
             ("Ready", _) => {
-                task.phase = Phase::Ended;
                 "It is done: its output stays where the future was until it is joined.".into()
             }
-            _ => {
-                task.phase = Phase::Ended;
-                "The task has panicked. The loop goes on; whoever joins it is told.".into()
-            }
+            _ => "The task has panicked. The loop goes on; whoever joins it is told.".into(),
         };
-        step.place = task.place;
+        self.set_phase(id, phase);
         step.by(name(id)).tell("polled", format!("}} = {how:<8} {took}"), why);
     }
 
@@ -145,7 +146,8 @@ impl Story {
     }
 
     pub(super) fn taken_out(&mut self, step: &mut Step, id: u64) {
-        let number = self.numbers.iter().find(|(_, it)| **it == id).map(|(number, _)| *number);
+        let number = self.tasks.get(&id).filter(|task| task.phase != Phase::Ended);
+        let number = number.map(|task| task.number);
         if let Some(number) = number {
             self.forget_task(number, id);
         }
@@ -165,13 +167,19 @@ impl Story {
                 self.touched.insert(Touched::Task(oldest));
             });
         }
-        self.queue.retain(|queued| *queued != id);
-        if let Some(task) = self.task_mut(id) {
-            task.phase = Phase::Ended;
+        self.set_phase(id, Phase::Ended);
+        let is_over = |task: Option<&Task>| task.is_none_or(|task| task.phase == Phase::Ended);
+        while self.queue.front().is_some_and(|first| is_over(self.tasks.get(first))) {
+            self.take_first();
         }
-        let joiners: Vec<_> =
-            self.holders.iter().filter(|it| it.0 == Holder::Task(id)).copied().collect();
-        joiners.into_iter().for_each(|(holder, joiner)| self.let_go(holder, Some(joiner)));
+        self.let_go(Holder::Task(id), PLACE);
+    }
+
+    /// Out of the queue.
+    fn take_first(&mut self) -> Option<u64> {
+        let first = self.queue.pop_front()?;
+        self.tasks.get_mut(&first).into_iter().for_each(|task| task.queued -= 1);
+        Some(first)
     }
 
     pub(super) fn abort(&mut self, step: &mut Step, id: u64) {

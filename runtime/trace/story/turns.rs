@@ -24,10 +24,10 @@ impl Story {
     }
 
     pub(super) fn root(&mut self, step: &mut Step, at: &'static Location<'static>) {
-        self.tasks.insert(ROOT, Task::new(ROOT, "the future of block_on".into(), Some(at)));
-        if let Some(root) = self.task_mut(ROOT) {
-            root.phase = Phase::Queued;
-        }
+        let number = Number::of_root(self.runtime.into());
+        let root = Task::new(ROOT, number, "the future of block_on".into(), Some(at));
+        self.tasks.insert(ROOT, root);
+        self.set_phase(ROOT, Phase::Queued);
         step.by("root").tell(
             "block_on",
             "block_on",
@@ -50,13 +50,9 @@ impl Story {
 
     /// How many wait, and for what.
     fn parked(&self) -> String {
-        let parked: Vec<&Task> =
-            self.tasks.values().filter(|task| task.phase == Phase::Waiting).collect();
-        let mut few: Vec<String> = parked
-            .iter()
-            .take(4)
-            .map(|task| format!("{}<-{}", name(task.id), self.holders_in_short(task.id)))
-            .collect();
+        let parked = &self.waiting;
+        let told = |id: &u64| format!("{}<-{}", name(*id), self.holders_in_short(*id));
+        let mut few: Vec<String> = parked.iter().take(4).map(told).collect();
         if parked.len() > few.len() {
             few.push("…".into());
         }

@@ -1,6 +1,7 @@
 //! Wakers: who has one, and who wakes whom. And the places that hold one besides descriptors: timers, and tasks that are joined.
 
 use super::{Cause, Duration, Number, Story, Timer, Touched};
+use crate::trace::holders::{Claim, PLACE};
 use crate::trace::recorder::At;
 use crate::trace::state::{Holder, Phase, ROOT, name};
 use crate::trace::step::{Step, WakeEnd};
@@ -45,7 +46,7 @@ impl Story {
         task.because = by.clone();
         // A task is told of when it is put into the queue; root has a flag of its own.
         if id == ROOT && task.phase != Phase::Polled {
-            task.phase = Phase::Queued;
+            self.set_phase(id, Phase::Queued);
         }
         self.wakes = wake;
         step.wake = Some((wake, WakeEnd::Wakes));
@@ -83,35 +84,37 @@ impl Story {
 
     // ---- the places
 
-    /// The waker of `task`, or of whoever is polled, is kept there from here on.
-    pub(super) fn hold(&mut self, step: &mut Step, holder: Holder, number: Option<Number>, at: At) {
+    /// A waker is kept there from here on: with a number of ours, or a foreign one, of whoever is polled.
+    pub(super) fn hold(
+        &mut self,
+        step: &mut Step,
+        holder: Holder,
+        claim: Claim,
+        number: Option<Number>,
+        at: At,
+    ) {
         step.place = at;
-        let Some(id) = number.and_then(|number| self.id(number)).or(self.polling.last().copied())
-        else {
-            return;
-        };
-        self.holders.insert((holder, id));
-        self.touch(holder, id);
-        if let Some(task) = self.task_mut(id) {
+        let id = number.and_then(|number| self.id(number));
+        let Some(task) = id.or(self.polling.last().copied()) else { return };
+        let before = self.holders.put(holder, claim, task, id.is_none());
+        before.into_iter().for_each(|before| self.touch(holder, before));
+        self.touch(holder, task);
+        if let Some(task) = self.task_mut(task) {
             // The first: a `timeout` waits too, behind what it is about.
             task.place = task.place.or(at);
         }
     }
 
-    /// `task`, or everybody, has no waker there any more.
-    pub(super) fn let_go(&mut self, holder: Holder, task: Option<u64>) {
-        let is_gone = |it: &&(Holder, u64)| it.0 == holder && task.is_none_or(|task| task == it.1);
-        let gone: Vec<_> = self.holders.iter().filter(is_gone).copied().collect();
-        for (holder, task) in gone {
-            self.holders.remove(&(holder, task));
-            self.touch(holder, task);
-        }
+    /// Who had this claim has no waker there any more.
+    pub(super) fn let_go(&mut self, holder: Holder, claim: Claim) {
+        let gone = self.holders.take(holder, claim);
+        gone.into_iter().for_each(|task| self.touch(holder, task));
     }
 
     /// The future that waited there is dropped. If whoever is polled waits nowhere else, it is not parked at that line.
     pub(super) fn drop_place(&mut self) {
         let Some(id) = self.polling.last().copied() else { return };
-        if !self.holders.iter().any(|it| it.1 == id) {
+        if !self.holders.has(id) {
             self.task_mut(id).into_iter().for_each(|task| task.place = None);
         }
     }
@@ -119,16 +122,15 @@ impl Story {
     fn touch(&mut self, holder: Holder, task: u64) {
         self.touched.insert(Touched::Task(task));
         self.touched.insert(match holder {
-            Holder::Fd(fd, _) => Touched::Fd(fd),
-            Holder::Timer(key) => Touched::Timer(key),
+            Holder::Fd(_, _, source) => Touched::Fd(source),
+            Holder::Timer(index) => Touched::Timer(index),
             Holder::Task(id) => Touched::Task(id),
         });
     }
 
     /// Who may wake the task.
     pub(in crate::trace) fn holders_of(&self, id: u64) -> String {
-        let mut holders: Vec<String> =
-            self.holders.iter().filter(|it| it.1 == id).map(|it| it.0.long()).collect();
+        let mut holders: Vec<String> = self.holders.of(id).map(|it| it.0.long()).collect();
         holders.dedup();
         if holders.is_empty() {
             let clones = self.tasks.get(&id).map_or(0, |task| task.clones);
@@ -138,8 +140,8 @@ impl Story {
     }
 
     pub(super) fn holders_in_short(&self, id: u64) -> String {
-        let holders: Vec<String> =
-            self.holders.iter().filter(|it| it.1 == id).map(|it| it.0.short()).collect();
+        let mut holders: Vec<String> = self.holders.of(id).map(|it| it.0.short()).collect();
+        holders.dedup();
         match self.tasks.get(&id) {
             Some(task) if holders.is_empty() && task.clones > 0 => "waker".into(),
             _ if holders.is_empty() => "nobody".into(),
@@ -148,7 +150,7 @@ impl Story {
     }
 
     pub(super) fn join(&mut self, step: &mut Step, id: u64, number: Option<Number>) {
-        self.hold(step, Holder::Task(id), number, None);
+        self.hold(step, Holder::Task(id), PLACE, number, None);
         let why = "A task that is joined keeps the waker of whoever waits for its output.";
         step.tell("join", format!("waker -> the end of {}", name(id)), why);
     }
@@ -158,13 +160,15 @@ impl Story {
     pub(super) fn timer_set(
         &mut self,
         step: &mut Step,
-        key: u64,
+        index: u32,
+        number: Option<Number>,
         deadline: Instant,
         at: &'static Location<'static>,
     ) {
         let deadline = deadline.saturating_duration_since(self.origin);
-        self.timers.insert(key, Timer { deadline, task: self.polling.last().copied() });
-        self.hold(step, Holder::Timer(key), None, Some(at));
+        let task = number.and_then(|number| self.id(number)).or(self.polling.last().copied());
+        self.timers.insert(index, Timer { deadline, task });
+        self.hold(step, Holder::Timer(index), PLACE, number, Some(at));
         let why = "A timer is one more place that keeps a waker: in a heap, the earliest on top. No sleep of the loop is longer than until then.";
         step.tell(
             "timer set",
@@ -173,10 +177,10 @@ impl Story {
         );
     }
 
-    pub(super) fn timer_moved(&mut self, step: &mut Step, key: u64, deadline: Instant) {
+    pub(super) fn timer_moved(&mut self, step: &mut Step, index: u32, deadline: Instant) {
         let deadline: Duration = deadline.saturating_duration_since(self.origin);
-        self.touched.insert(Touched::Timer(key));
-        if let Some(timer) = self.timers.get_mut(&key) {
+        self.touched.insert(Touched::Timer(index));
+        if let Some(timer) = self.timers.get_mut(&index) {
             timer.deadline = deadline;
         }
         let what = format!("timer moved: in {}", duration(deadline.saturating_sub(self.now)));
@@ -201,10 +205,7 @@ impl Story {
     }
 
     fn forget_timer(&mut self, index: u32) {
-        let key = self.timers.keys().copied().find(|key| *key as u32 == index);
-        if let Some(key) = key {
-            self.timers.remove(&key);
-            self.let_go(Holder::Timer(key), None);
-        }
+        self.timers.remove(&index);
+        self.let_go(Holder::Timer(index), PLACE);
     }
 }
