@@ -6,13 +6,14 @@
 
 use crate::fd::{Claim, Registered, go_on};
 use crate::interest::Interest;
-use crate::source::{At, Read, Source};
+use crate::source::{Read, Source};
 use crate::sys::{self, AcceptFailure};
-use crate::time::{Sleep, sleep_until};
+use crate::time::{Sleep, sleep_at};
 use crate::waker::wake_contained;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd};
+use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -20,6 +21,9 @@ use std::time::{Duration, Instant};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The line that accepts, and pauses.
+type At = &'static Location<'static>;
 
 /// A socket of std's that accepts.
 pub(crate) trait Listener: AsFd {
@@ -63,15 +67,15 @@ impl<L: Listener> Acceptor<L> {
 
     /// What waits for clients, one after the other.
     pub(crate) fn accepting(&self, at: At) -> Accepting<'_, L> {
-        Accepting { acceptor: self, claim: self.listener.claim(at, false), pause: None }
+        Accepting { acceptor: self, claim: self.listener.claim(Some(at), false), at, pause: None }
     }
 
     /// The same through a poll function, where no future can be dropped: the last waker is kept.
-    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<L::Client>> {
+    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>, at: At) -> Poll<io::Result<L::Client>> {
         if self.pausing.load(Relaxed) {
             // Taken out while it is polled: a waker's code must not run under the lock.
             let mut kept = self.pause().kept.take();
-            let over = self.poll_pause(cx, &mut kept);
+            let over = self.poll_pause(cx, &mut kept, at);
             let before = mem::replace(&mut self.pause().kept, kept);
             drop(before);
             ready!(over);
@@ -97,13 +101,13 @@ impl<L: Listener> Acceptor<L> {
     }
 
     /// Waits until it makes sense to accept again.
-    fn poll_pause(&self, cx: &mut Context<'_>, pause: &mut Option<Sleep>) -> Poll<()> {
+    fn poll_pause(&self, cx: &Context<'_>, pause: &mut Option<Sleep>, at: At) -> Poll<()> {
         if !self.pausing.load(Relaxed) {
             return Poll::Ready(());
         }
         let until = self.pause().until;
         let Some(until) = until else { return Poll::Ready(()) };
-        let sleep = pause.get_or_insert_with(|| sleep_until(until));
+        let sleep = pause.get_or_insert_with(|| sleep_at(until, at));
         if sleep.deadline() != Some(until) {
             sleep.reset(until);
         }
@@ -151,13 +155,14 @@ impl<L: Listener> Acceptor<L> {
 pub(crate) struct Accepting<'a, L> {
     acceptor: &'a Acceptor<L>,
     claim: Claim<'a, L, Read>,
+    at: At,
     pause: Option<Sleep>,
 }
 
 impl<L: Listener> Accepting<'_, L> {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<L::Client>> {
-        let Accepting { acceptor, claim, pause } = self;
-        ready!(acceptor.poll_pause(cx, pause));
+        let Accepting { acceptor, claim, at, pause } = self;
+        ready!(acceptor.poll_pause(cx, pause, at));
         acceptor.poll_next_client(|| claim.poll(cx, accept))
     }
 }

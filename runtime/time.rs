@@ -61,8 +61,9 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
     Sleep::new(Some(deadline))
 }
 
-pub(crate) fn sleep_at(duration: Duration, at: &'static Location<'static>) -> Sleep {
-    Sleep { at, ..Sleep::new(Instant::now().checked_add(duration)) }
+/// For who waits on somebody's behalf: at that one's line.
+pub(crate) fn sleep_at(deadline: Instant, at: &'static Location<'static>) -> Sleep {
+    Sleep { at, ..Sleep::new(Some(deadline)) }
 }
 
 /// See [`sleep`] and [`sleep_until`].

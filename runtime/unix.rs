@@ -28,7 +28,7 @@ async fn patiently<R>(
         current::operation().await;
         match call() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                time::sleep_at(pause, at).await;
+                time::sleep_at(time::now() + pause, at).await;
                 pause = (2 * pause).min(LONGEST_PAUSE);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Instant;
 use support::{cpu, fds, watched};
-use waken::task::JoinHandle;
+use waken::task::{JoinHandle, WaitOn};
 use waken::time::{interval, sleep, timeout};
 use waken::{AsyncTcpListener, AsyncTcpStream, Runtime, spawn};
 
@@ -192,6 +192,30 @@ fn a_pause_ends_also_with_the_smallest_budget() {
             assert!(cpu < millis(50), "{cpu:?} of CPU");
             scene.fillers.clear();
             scene.served(1500).await;
+        });
+    });
+}
+
+/// Who looks for what hangs finds the program's line, and none of ours. (With `poll_accept`, the line that polls.)
+#[test]
+fn a_pause_is_shown_at_the_line_that_accepts() {
+    watched(10, || {
+        waken::block_on(async {
+            let scene = Scene::new(1).await;
+            for accept in [by_accept as Loop, by_incoming, by_poll_accept] {
+                let task = scene.start(accept);
+                let pause = loop {
+                    sleep(millis(1)).await;
+                    let [task] = &waken::runtime::tasks()[..] else { panic!("it is the only one") };
+                    let pause = task.waits_for.iter().find(|it| matches!(it.on, WaitOn::Until(_)));
+                    if let Some(pause) = pause {
+                        break *pause;
+                    }
+                };
+                assert_eq!(pause.at.map(|at| at.file()), Some(file!()), "{pause:?}");
+                task.abort();
+                let _aborted = task.await;
+            }
         });
     });
 }

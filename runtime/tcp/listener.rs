@@ -116,7 +116,7 @@ impl AsyncTcpListener {
     #[doc(alias = "accept4")]
     #[track_caller]
     pub fn accept(&self) -> impl Future<Output = io::Result<(AsyncTcpStream, SocketAddr)>> {
-        let mut accepting = self.inner.accepting(Some(Location::caller()));
+        let mut accepting = self.inner.accepting(Location::caller());
         poll_fn(move |cx| Poll::Ready(ready!(accepting.poll(cx)).and_then(registered)))
     }
 
@@ -124,11 +124,12 @@ impl AsyncTcpListener {
     ///
     /// # Errors
     /// As [`accept`](AsyncTcpListener::accept).
+    #[track_caller]
     pub fn poll_accept(
         &self,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<(AsyncTcpStream, SocketAddr)>> {
-        Poll::Ready(ready!(self.inner.poll_accept(cx)).and_then(registered))
+        Poll::Ready(ready!(self.inner.poll_accept(cx, Location::caller())).and_then(registered))
     }
 
     /// One accept that does not wait, neither for a client nor for descriptors.
@@ -154,7 +155,7 @@ impl AsyncTcpListener {
     /// ```
     #[track_caller]
     pub fn incoming(&self) -> Incoming<'_> {
-        Incoming { listener: self, accepting: self.inner.accepting(Some(Location::caller())) }
+        Incoming { listener: self, accepting: self.inner.accepting(Location::caller()) }
     }
 
     /// The address it listens on.

@@ -78,7 +78,7 @@ impl AsyncUnixListener {
     #[doc(alias = "accept4")]
     #[track_caller]
     pub fn accept(&self) -> impl Future<Output = io::Result<(AsyncUnixStream, SocketAddr)>> {
-        let mut accepting = self.inner.accepting(Some(Location::caller()));
+        let mut accepting = self.inner.accepting(Location::caller());
         poll_fn(move |cx| Poll::Ready(ready!(accepting.poll(cx)).and_then(registered)))
     }
 
@@ -86,11 +86,12 @@ impl AsyncUnixListener {
     ///
     /// # Errors
     /// As [`accept`](AsyncUnixListener::accept).
+    #[track_caller]
     pub fn poll_accept(
         &self,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<(AsyncUnixStream, SocketAddr)>> {
-        Poll::Ready(ready!(self.inner.poll_accept(cx)).and_then(registered))
+        Poll::Ready(ready!(self.inner.poll_accept(cx, Location::caller())).and_then(registered))
     }
 
     /// One accept that does not wait, neither for a client nor for descriptors.
@@ -104,7 +105,7 @@ impl AsyncUnixListener {
     /// The clients, as a stream that never ends.
     #[track_caller]
     pub fn incoming(&self) -> Incoming<'_> {
-        Incoming { listener: self, accepting: self.inner.accepting(Some(Location::caller())) }
+        Incoming { listener: self, accepting: self.inner.accepting(Location::caller()) }
     }
 
     /// The address it listens on.
