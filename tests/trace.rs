@@ -358,7 +358,8 @@ fn what_is_not_understood_is_said_and_the_program_runs() {
         block_on(async { eprintln!("it runs") });
         return;
     }
-    for wanted in ["nonsense", "nothing=x", "log:task", "log=/nowhere/there"] {
+    let wanted = ["nonsense", "nothing=x", "log:task", "log=/nowhere/there"];
+    for wanted in wanted.into_iter().chain(["log:-sycall", "log:task=two", "log:task=1:-"]) {
         let ran = Command::new(env::current_exe().unwrap())
             .args(["--exact", name, "--nocapture"])
             .env("WAKEN_TRACE", wanted)
@@ -371,6 +372,9 @@ fn what_is_not_understood_is_said_and_the_program_runs() {
             "{wanted}: {said}"
         );
         assert_eq!(said.lines().count(), 2, "{wanted}: {said}");
+        // There is what one may have meant.
+        let is_told = wanted != "log:-sycall" || said.contains(" syscall, not ready, ");
+        assert!(is_told, "{said}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::outlet::not_understood;
 use super::report::Report;
-use super::step::Step;
+use super::step::{KINDS, Step};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write};
@@ -30,8 +30,17 @@ impl Log {
         for word in words {
             match (word.strip_prefix("task="), word.strip_prefix('-')) {
                 (Some("root"), _) => task = Some("root".into()),
-                (Some(number), _) => task = Some(format!("t{number}")),
-                (_, Some(kind)) => without.push(kind.to_owned()),
+                (Some(number), _) if number.parse::<u64>().is_ok() => {
+                    task = Some(format!("t{number}"));
+                }
+                (_, Some(kind)) if KINDS.iter().any(|it| it.1.contains(&kind)) => {
+                    without.push(kind.to_owned());
+                }
+                (_, Some(_)) => {
+                    let kinds: Vec<&str> = KINDS.iter().flat_map(|it| it.1).copied().collect();
+                    let kinds = format!("`-` and one of {}", kinds.join(", "));
+                    return Err(not_understood(word, &kinds));
+                }
                 _ => {
                     return Err(not_understood(
                         word,

@@ -7,7 +7,7 @@
 use super::check;
 use super::recorder::Site;
 use super::state::{Phase, Touched, name};
-use super::step::{Step, WakeEnd};
+use super::step::{KINDS, Step, WakeEnd};
 use super::story::Story;
 use super::tell::{bits, place, quoted};
 use std::collections::{BTreeMap, HashMap};
@@ -29,19 +29,7 @@ const AROUND: (u32, u32) = (200, 14);
 
 /// Which chapter of the guide is about an event.
 fn chapter(kind: &str) -> &'static str {
-    match kind {
-        "polled" => "01",
-        "clone" | "drop" => "03",
-        "start" | "stop" | "block_on" | "sleep" | "awake" | "enqueue" | "poll" | "wake" => "04",
-        "spawn" | "end" | "join" | "abort" => "05",
-        "register" | "deregister" | "event" | "waits for" | "wait" | "taken" => "06",
-        "syscall" | "not ready" => "07",
-        "timer set" | "timer moved" | "timer fired" => "08",
-        "give up" | "timer cancelled" => "09",
-        "budget" => "10",
-        "letter" | "unpark" | "letters" => "11",
-        _ => "",
-    }
+    KINDS.iter().find(|(_, kinds)| kinds.contains(&kind)).map_or("", |it| it.0)
 }
 
 /// The chapters, if the guide is where this was compiled: number, address, title.

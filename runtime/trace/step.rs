@@ -7,6 +7,21 @@ use super::tell::place;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+/// The kinds of events, by the chapter of the guide that is about them.
+pub(super) const KINDS: &[(&str, &[&str])] = &[
+    ("01", &["polled"]),
+    ("03", &["clone", "drop"]),
+    ("04", &["start", "stop", "block_on", "sleep", "awake", "enqueue", "poll", "wake"]),
+    ("05", &["spawn", "end", "join", "abort"]),
+    ("06", &["register", "deregister", "event", "waits for", "wait", "taken"]),
+    ("07", &["syscall", "not ready"]),
+    ("08", &["timer set", "timer moved", "timer fired"]),
+    ("09", &["give up", "timer cancelled"]),
+    ("10", &["budget"]),
+    ("11", &["letter", "unpark", "letters"]),
+    ("", &["note"]),
+];
+
 #[derive(Debug)]
 pub(super) struct Step {
     pub(super) at: Duration,
@@ -61,6 +76,7 @@ impl Step {
         what: impl Into<String>,
         why: impl Into<String>,
     ) {
+        debug_assert!(KINDS.iter().any(|it| it.1.contains(&kind)), "who asks for `{kind}`?");
         (self.kind, self.what, self.why) = (kind, what.into(), why.into());
     }
 
