@@ -22,11 +22,11 @@
 //!  one line       when a thread pauses       one for each runtime
 //! ```
 //!
-//! An event costs the loop about 25 ns, and some 300 ns more when it is told, with few tasks; what it costs to tell of a sleep grows with
-//! the tasks that wait. It is told before the thread sleeps, or when 1,024 are kept; a log is written at
+//! An event costs the loop about 40 ns, and some 300 ns more when it is told, however many tasks wait. Those of all threads stand in one
+//! queue, in the order of their stamps. They are told before a thread sleeps, or when 1,024 are kept; a log is written at
 //! once, line by line, so that nothing is missing when the program hangs. With the feature, and nothing asked for, a hook is one
-//! load. What is not seen: calls that std makes (`close`), or a closure of yours in `AsyncFd::try_io`; and through the traits of other
-//! crates the line that waits.
+//! load. What is not seen: calls that std makes (`close`), or a closure of yours in `AsyncFd::try_io`; through the traits of other
+//! crates the line that waits; and whom a foreign waker wakes, such as those of a collection of futures.
 
 mod check;
 mod chrome;

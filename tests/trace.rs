@@ -15,7 +15,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 use waken::time::{sleep, timeout};
@@ -595,6 +595,53 @@ fn who_waits_twice_at_one_socket_and_gives_up_one_is_not_lost() {
     let Some((log, _)) = recorded(name, "log", body) else { return };
     assert_in_order(&log, &["read slot is left", "t1    } = Pending", "PARKED on fd", " readable"]);
     assert!(log.contains("all checks hold") && !log.contains("lost waker"), "{log}");
+}
+
+/// As a collection of futures does it: each has a waker of its own, which wakes the task.
+#[test]
+fn a_foreign_waker_is_told_as_what_it_is() {
+    struct Passed(Waker);
+    impl Wake for Passed {
+        fn wake(self: Arc<Self>) {
+            self.0.wake_by_ref();
+        }
+    }
+    let body = || {
+        block_on(async {
+            let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            let task = spawn(async move {
+                let mut buf = [0; 8];
+                let mut read = Box::pin(stream.read(&mut buf));
+                let mut end = Box::pin(sleep(Duration::from_secs(10)));
+                poll_fn(|cx| {
+                    let passed = Waker::from(Arc::new(Passed(cx.waker().clone())));
+                    let mut theirs = Context::from_waker(&passed);
+                    assert!(end.as_mut().poll(&mut theirs).is_pending());
+                    read.as_mut().poll(&mut theirs)
+                })
+                .await
+            });
+            sleep(Duration::from_millis(30)).await;
+            client.write_all(b"hello").unwrap();
+            assert_eq!(task.await.unwrap().unwrap(), 5);
+        });
+    };
+    let Some((log, _)) = recorded("a_foreign_waker_is_told_as_what_it_is", "log", body) else {
+        return;
+    };
+    assert_in_order(
+        &log,
+        &[
+            ", for a foreign waker",
+            "a foreign waker -> fd ",
+            "PARKED on fd ",
+            " readable, by a foreign waker, a timer, by a foreign waker",
+            "WAKE t1",
+            "all checks hold",
+        ],
+    );
 }
 
 #[test]

@@ -134,15 +134,21 @@ impl Story {
         number: Option<Number>,
         at: At,
     ) {
-        self.hold(step, holder, claim, number, at);
+        let waker = self.hold(step, holder, claim, number, at);
         let Holder::Fd(number, reads, source) = holder else { return };
         self.fds.get_mut(&source).into_iter().for_each(|fd| fd.urgent_only &= !reads);
         let slot = if reads { "read" } else { "write" };
-        let why = format!(
-            "Whoever waits leaves its number at the descriptor. The next edge that makes fd {number} {} wakes it.",
-            able(reads)
-        );
-        step.tell("wait", format!("waker -> fd {number} {slot} slot"), why);
+        let why = match waker {
+            "waker" => format!(
+                "Whoever waits leaves its number at the descriptor. The next edge that makes fd {number} {} wakes it.",
+                able(reads)
+            ),
+            _ => format!(
+                "What waits has {waker}: of a collection of futures, or of somebody else's executor. The next edge that makes fd {number} {} calls it; whom that wakes only its maker knows.",
+                able(reads)
+            ),
+        };
+        step.tell("wait", format!("{waker} -> fd {number} {slot} slot"), why);
     }
 
     pub(super) fn waits_for(&mut self, step: &mut Step, source: u32, urgent_only: bool) {

@@ -84,7 +84,8 @@ impl Story {
 
     // ---- the places
 
-    /// A waker is kept there from here on: with a number of ours, or a foreign one, of whoever is polled.
+    /// A waker is kept there from here on; returns what kind of waker. Whom a foreign one wakes only its maker knows: it is taken
+    /// for whoever is polled, and told as what it is.
     pub(super) fn hold(
         &mut self,
         step: &mut Step,
@@ -92,10 +93,15 @@ impl Story {
         claim: Claim,
         number: Option<Number>,
         at: At,
-    ) {
+    ) -> &'static str {
         step.place = at;
+        let kind = match number {
+            Some(number) if self.is_ours(number) => "waker",
+            Some(_) => "a waker of another runtime",
+            None => "a foreign waker",
+        };
         let id = number.and_then(|number| self.id(number));
-        let Some(task) = id.or(self.polling.last().copied()) else { return };
+        let Some(task) = id.or(self.polling.last().copied()) else { return kind };
         let before = self.holders.put(holder, claim, task, id.is_none());
         before.into_iter().for_each(|before| self.touch(holder, before));
         self.touch(holder, task);
@@ -103,6 +109,7 @@ impl Story {
             // The first: a `timeout` waits too, behind what it is about.
             task.place = task.place.or(at);
         }
+        kind
     }
 
     /// Who had this claim has no waker there any more.
@@ -130,7 +137,7 @@ impl Story {
 
     /// Who may wake the task.
     pub(in crate::trace) fn holders_of(&self, id: u64) -> String {
-        let mut holders: Vec<String> = self.holders.of(id).map(|it| it.0.long()).collect();
+        let mut holders: Vec<String> = self.holders.of(id).map(long).collect();
         holders.dedup();
         if holders.is_empty() {
             let clones = self.tasks.get(&id).map_or(0, |task| task.clones);
@@ -140,7 +147,7 @@ impl Story {
     }
 
     pub(super) fn holders_in_short(&self, id: u64) -> String {
-        let mut holders: Vec<String> = self.holders.of(id).map(|it| it.0.short()).collect();
+        let mut holders: Vec<String> = self.holders.of(id).map(short).collect();
         holders.dedup();
         match self.tasks.get(&id) {
             Some(task) if holders.is_empty() && task.clones > 0 => "waker".into(),
@@ -150,9 +157,9 @@ impl Story {
     }
 
     pub(super) fn join(&mut self, step: &mut Step, id: u64, number: Option<Number>) {
-        self.hold(step, Holder::Task(id), PLACE, number, None);
+        let waker = self.hold(step, Holder::Task(id), PLACE, number, None);
         let why = "A task that is joined keeps the waker of whoever waits for its output.";
-        step.tell("join", format!("waker -> the end of {}", name(id)), why);
+        step.tell("join", format!("{waker} -> the end of {}", name(id)), why);
     }
 
     // ---- timers
@@ -168,11 +175,12 @@ impl Story {
         let deadline = deadline.saturating_duration_since(self.origin);
         let task = number.and_then(|number| self.id(number)).or(self.polling.last().copied());
         self.timers.insert(index, Timer { deadline, task });
-        self.hold(step, Holder::Timer(index), PLACE, number, Some(at));
+        let waker = self.hold(step, Holder::Timer(index), PLACE, number, Some(at));
+        let waker = if waker == "waker" { String::new() } else { format!(", for {waker}") };
         let why = "A timer is one more place that keeps a waker: in a heap, the earliest on top. No sleep of the loop is longer than until then.";
         step.tell(
             "timer set",
-            format!("timer in {}", duration(deadline.saturating_sub(self.now))),
+            format!("timer in {}{waker}", duration(deadline.saturating_sub(self.now))),
             why,
         );
     }
@@ -208,4 +216,13 @@ impl Story {
         self.timers.remove(&index);
         self.let_go(Holder::Timer(index), PLACE);
     }
+}
+
+/// A place, and whether what it keeps for the task is somebody else's waker.
+fn long((holder, is_foreign): (Holder, bool)) -> String {
+    holder.long() + if is_foreign { ", by a foreign waker" } else { "" }
+}
+
+fn short((holder, is_foreign): (Holder, bool)) -> String {
+    holder.short() + if is_foreign { "(foreign)" } else { "" }
 }
