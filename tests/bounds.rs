@@ -2,18 +2,20 @@
 //!
 //! Most of it is proved by compiling. A `not_…!` names a trait that a type must not have: were it
 //! implemented, two candidates would fit the `_`, and the compiler would refuse.
+#[path = "support/sources.rs"]
+mod sources;
 mod support;
 
 use futures_io::{AsyncRead, AsyncWrite};
+use sources::sources;
 use std::cell::Cell;
 use std::fmt::Debug;
-use std::fs::{self, File};
+use std::fs::File;
 use std::future::Pending;
 use std::marker::PhantomPinned;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net as unix;
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{ChildStdin, ChildStdout};
 use std::rc::Rc;
@@ -149,20 +151,12 @@ is!(Debug: Runtime, EnterGuard<'static>);
 fn every_public_type_says_here_whether_it_crosses_threads() {
     // In private modules, and named by no signature that anybody can write down.
     const UNREACHABLE: [&str; 1] = ["Addresses"];
-    let (mut folders, mut types) = (vec![PathBuf::from("runtime")], Vec::new());
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            for line in fs::read_to_string(path).unwrap().lines() {
-                let line = line.trim_start();
-                let rest = ["pub struct ", "pub enum "].iter().find_map(|it| line.strip_prefix(it));
-                let name = rest.map(|it| it.split(|c: char| !c.is_alphanumeric()).next().unwrap());
-                types.extend(name.map(str::to_owned));
-            }
+    let mut types = Vec::new();
+    for source in sources("runtime") {
+        for line in source.lines() {
+            let rest = ["pub struct ", "pub enum "].iter().find_map(|it| line.strip_prefix(it));
+            let name = rest.map(|it| it.split(|c: char| !c.is_alphanumeric()).next().unwrap());
+            types.extend(name.map(str::to_owned));
         }
     }
     assert!(types.len() > 40, "{types:?}");

@@ -1,12 +1,14 @@
 //! What somebody takes for granted who knows std and other runtimes: how things print, what the compiler says of a result that
 //! is dropped, and that the names one knows lead to ours.
+#[path = "support/sources.rs"]
+mod sources;
 mod support;
 
+use sources::sources;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use support::watched;
 use waken::io::{AsyncFd, Interest};
@@ -79,24 +81,6 @@ fn the_rest_prints_what_it_is() {
     });
 }
 
-/// The source of the library, file by file.
-fn sources() -> Vec<(PathBuf, Vec<String>)> {
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("runtime")];
-    let mut sources = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let text = fs::read_to_string(&path).unwrap();
-            sources.push((path, text.lines().map(|line| line.trim().to_owned()).collect()));
-        }
-    }
-    sources
-}
-
 /// The name behind `what`, if the line begins with that.
 fn name<'a>(line: &'a str, what: &str) -> Option<&'a str> {
     let rest = line.strip_prefix(what)?;
@@ -104,8 +88,8 @@ fn name<'a>(line: &'a str, what: &str) -> Option<&'a str> {
 }
 
 /// The attributes above a line.
-fn attributes(lines: &[String], at: usize) -> Vec<&str> {
-    let above = lines[..at].iter().rev().map(String::as_str);
+fn attributes<'a>(lines: &[&'a str], at: usize) -> Vec<&'a str> {
+    let above = lines[..at].iter().rev().copied();
     above.take_while(|line| line.starts_with("#[") || line.starts_with("///")).collect()
 }
 
@@ -115,17 +99,18 @@ fn attributes(lines: &[String], at: usize) -> Vec<&str> {
 fn what_is_dropped_by_mistake_is_warned_of() {
     // To drop these is to let the task run on.
     const MEANT: [&str; 2] = ["JoinHandle", "RemoteJoinHandle"];
-    let sources = sources();
-    let waits = |line: &String| {
+    let sources = sources("runtime");
+    let waits = |line: &str| {
         let (before, ours) = line.split_once(" for ")?;
         let is = before.starts_with("impl")
             && ["Future", "Stream"].iter().any(|it| before.ends_with(it));
         if is { name(ours, "").map(str::to_owned) } else { None }
     };
     let waiting: Vec<String> =
-        sources.iter().flat_map(|(_, lines)| lines).filter_map(waits).collect();
+        sources.iter().flat_map(|source| source.lines()).filter_map(waits).collect();
     let (mut silent, mut warned) = (Vec::new(), 0);
-    for (path, lines) in &sources {
+    for source in &sources {
+        let lines = source.lines();
         for (at, line) in lines.iter().enumerate() {
             let of_type = name(line, "pub struct ").filter(|name| {
                 let others = ["Builder", "EnterGuard", "Workers"];
@@ -134,13 +119,13 @@ fn what_is_dropped_by_mistake_is_warned_of() {
             let of_function = name(line, "pub fn ")
                 .filter(|name| ["into_std", "into_inner", "into_split"].contains(name));
             // The wrappers for hyper give back what they were given, and close nothing.
-            let of_function = of_function.filter(|_| !path.ends_with("runtime/hyper.rs"));
+            let of_function = of_function.filter(|_| source.name() != "runtime/hyper.rs");
             let Some(name) = of_type.or(of_function).filter(|name| !MEANT.contains(name)) else {
                 continue;
             };
             warned += 1;
-            if !attributes(lines, at).iter().any(|it| it.starts_with("#[must_use")) {
-                silent.push(format!("{}: {name}", path.display()));
+            if !attributes(&lines, at).iter().any(|it| it.starts_with("#[must_use")) {
+                silent.push(format!("{}: {name}", source.name()));
             }
         }
     }
@@ -179,11 +164,12 @@ fn the_names_one_knows_lead_to_ours() {
         ("TCP_NODELAY", "set_nodelay"),
     ];
     let mut leads: BTreeMap<(String, String), usize> = BTreeMap::new();
-    for (path, lines) in sources() {
+    for source in sources("runtime") {
         // Private, and documented for who reads the source.
-        if path.to_string_lossy().contains("runtime/sys") {
+        if source.name().starts_with("runtime/sys") {
             continue;
         }
+        let lines = source.lines();
         for (at, line) in lines.iter().enumerate() {
             let kinds = ["pub fn ", "pub async fn ", "pub struct ", "pub enum ", "pub mod "];
             let Some(ours) = kinds.iter().find_map(|kind| name(line, kind)) else { continue };

@@ -5,9 +5,11 @@
 #[allow(dead_code)]
 #[path = "../examples/learn.rs"]
 mod learn;
+#[path = "support/sources.rs"]
+mod sources;
 
+use sources::root;
 use std::fs;
-use std::path::Path;
 
 const LONGEST: usize = 1200;
 const MOST_SNIPPETS: usize = 3;
@@ -15,10 +17,6 @@ const MOST_SNIPPETS: usize = 3;
 struct Chapter {
     name: String,
     text: String,
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 fn chapters() -> Vec<Chapter> {

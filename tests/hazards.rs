@@ -1,8 +1,10 @@
 //! What breaks async runtimes is listed in `docs/hazards.md`. Each entry has a test, or a reason why it needs none.
+#[path = "support/sources.rs"]
+mod sources;
 
+use sources::{files, root, sources};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
 
 /// The entries of each group, and the facts about the kernel. A row that is lost is as bad as one without a test.
 const ENTRIES: &[(char, u32)] = &[
@@ -29,13 +31,9 @@ const ENTRIES: &[(char, u32)] = &[
 /// What stands in the last column where no test is needed.
 const REASONS: [&str; 2] = ["does not apply: ", "by type: "];
 
-fn path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-}
-
 #[test]
 fn every_hazard_is_held_by_a_test_or_has_a_reason() {
-    let file = path("docs/hazards.md");
+    let file = root().join("docs/hazards.md");
     let text = fs::read_to_string(&file).unwrap();
     let held = held();
     let (mut rows, mut faults) = (BTreeSet::new(), Vec::new());
@@ -108,13 +106,9 @@ fn held() -> BTreeMap<String, Vec<String>> {
             names.push(name);
         }
     };
-    for file in files(&path("tests")) {
-        if file.extension().is_none_or(|extension| extension != "rs") {
-            continue;
-        }
-        let text = fs::read_to_string(&file).unwrap();
+    for source in sources("tests") {
         let mut ids: Vec<&str> = Vec::new();
-        for line in text.lines().map(str::trim_start) {
+        for line in source.lines() {
             if let Some(doc) = line.strip_prefix("///") {
                 ids.extend(words(doc));
             } else if let Some(function) = line.strip_prefix("fn ") {
@@ -126,9 +120,10 @@ fn held() -> BTreeMap<String, Vec<String>> {
         }
     }
     // Of the trials the mutants alone break what they name.
-    for file in files(&path("trials")) {
-        let name = file.strip_prefix(path("trials")).unwrap().iter().next().unwrap();
-        if name == "mutants" || name == "README.md" {
+    for file in files("trials") {
+        let name = file.strip_prefix(root().join("trials")).unwrap().iter().next().unwrap();
+        let is_lock = file.extension().is_some_and(|extension| extension == "lock");
+        if name == "mutants" || name == "README.md" || is_lock {
             continue;
         }
         let Ok(text) = fs::read_to_string(&file) else { continue };
@@ -146,22 +141,4 @@ fn is_listed(id: &str) -> bool {
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| is_id(word))
-}
-
-/// All files below `folder` that belong to the repository.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let Ok(entries) = fs::read_dir(folder) else { return found };
-    for entry in entries {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            if !["target", "corpus"].iter().any(|built| path.ends_with(built)) {
-                found.extend(files(&path));
-            }
-        } else if path.extension().is_none_or(|extension| extension != "lock") {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
 }

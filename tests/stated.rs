@@ -1,11 +1,13 @@
 //! What is stated where a user looks for it: that it stands there, and which tests pin what it says.
 #[path = "support/peer.rs"]
 mod peer;
+#[path = "support/sources.rs"]
+mod sources;
 mod support;
 
+use sources::{root, sources};
 use std::fs;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use support::watched;
 use waken::Runtime;
@@ -198,22 +200,6 @@ const STATED: &[(&str, &str, &[&str])] = &[
     ),
 ];
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// All files below `folder`.
-fn sources(folder: &str) -> Vec<PathBuf> {
-    let (mut folders, mut files) = (vec![root().join(folder)], Vec::new());
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() { folders.push(path) } else { files.push(path) }
-        }
-    }
-    files
-}
-
 /// Prose without the ends of its lines and the marks of a comment.
 fn prose(text: &str) -> String {
     let marks = ["///", "//!", "*"];
@@ -227,8 +213,7 @@ fn prose(text: &str) -> String {
 /// N01, N02, N03, N04, N05, N06, N07, N08, N09, N10: what users have to know stands where they look, and is tested.
 #[test]
 fn what_is_stated_stands_there_and_is_pinned_by_tests() {
-    let tests: String =
-        sources("tests").iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let tests: String = sources("tests").into_iter().map(|source| source.text).collect();
     let mut faults = Vec::new();
     for (file, words, names) in STATED {
         if !prose(&fs::read_to_string(root().join(file)).unwrap()).contains(words) {
@@ -244,9 +229,8 @@ fn what_is_stated_stands_there_and_is_pinned_by_tests() {
 #[test]
 fn whatever_waits_says_what_giving_it_up_means() {
     let (mut count, mut silent) = (0, Vec::new());
-    for path in sources("runtime") {
-        let text = fs::read_to_string(&path).unwrap();
-        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    for source in sources("runtime") {
+        let lines = source.lines();
         for (at, line) in lines.iter().enumerate() {
             let Some(name) =
                 ["pub fn ", "pub async fn "].iter().find_map(|it| line.strip_prefix(it))
@@ -270,7 +254,7 @@ fn whatever_waits_says_what_giving_it_up_means() {
                         || line.contains("gives up")
                 });
             if !said {
-                silent.push(format!("{}: {name}", path.display()));
+                silent.push(format!("{}: {name}", source.name()));
             }
         }
     }

@@ -1,9 +1,11 @@
 //! The architecture as a test: who may name whom, where `unsafe` is, how long a file may be, and that what
 //! is written about the code is still so.
+#[path = "support/sources.rs"]
+mod sources;
 
+use sources::{Source, root, sources};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
 
 /// Who may name whom, lowest first: each names only what stands above it here, so all arrows point down.
 /// A new line, or a new name in one, is a design decision.
@@ -95,11 +97,6 @@ const TRACE_LINES: usize = 2810;
 /// inside has three lines that say where.
 const CODE_LINES: usize = 6647;
 
-struct Source {
-    path: PathBuf,
-    text: String,
-}
-
 impl Source {
     /// The first part of its path below `runtime/`.
     fn module(&self) -> String {
@@ -116,32 +113,6 @@ impl Source {
             !line.is_empty() && !line.starts_with("//") && !line.starts_with("#[doc(alias")
         })
     }
-
-    fn name(&self) -> String {
-        self.path.strip_prefix(root()).unwrap().display().to_string()
-    }
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn sources(folder: &str) -> Vec<Source> {
-    let mut folders = vec![root().join(folder)];
-    let mut sources = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path).unwrap();
-                sources.push(Source { path, text });
-            }
-        }
-    }
-    assert!(!sources.is_empty(), "no source in {folder}");
-    sources
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
