@@ -56,6 +56,8 @@ impl Handler {
         }
         // SAFETY: the handler does nothing that signal-safety(7) forbids: an atomic, and a `write` to a descriptor that
         // lives as long as it does. That cannot fail (an eventfd has room for 2^64 - 2 of them), so `errno` stays.
+        // With the feature `trace` the `write` has a hook: it reads an atomic, which the making of that descriptor has set, and then a
+        // `write` is none of its events (`is_noise`): no lock, no allocation, nothing of the thread's own.
         let id = unsafe { signal_hook_registry::register(signal, move || caught.put(signal)) };
         id.map(Handler)
     }
