@@ -4,6 +4,20 @@
 use std::io;
 use std::thread;
 
+/// What accept(2) may say that concerns one client only.
+pub const OF_ONE_CLIENT: [i32; 10] = [
+    libc::ECONNABORTED,
+    libc::EPROTO,
+    libc::EPERM,
+    libc::ENETDOWN,
+    libc::ENOPROTOOPT,
+    libc::EHOSTDOWN,
+    libc::ENONET,
+    libc::EHOSTUNREACH,
+    libc::EOPNOTSUPP,
+    libc::ENETUNREACH,
+];
+
 /// A call, for all arguments or for those whose argument of that index has that value.
 #[derive(Clone, Copy, Debug)]
 pub struct Call(pub libc::c_long, pub Option<(u32, u32)>);
