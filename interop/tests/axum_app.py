@@ -18,8 +18,9 @@ import time
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from lib.program import Program, check, soon
-from lib.web import Asking, Slow, curl, number, run
+from lib.program import Program, at_rest, check, eventually
+from lib.talk import two_hundred_at_once
+from lib.web import Asking, Slow, curl, number, run, wrk
 
 
 def routes(url):
@@ -51,16 +52,16 @@ def routes(url):
     check("a body that is too large", sent.stdout, "413")
 
     begin, seen = time.monotonic(), []
-    with subprocess.Popen(["curl", "-sSN", url + "/ticks?count=5"], stdout=subprocess.PIPE, text=True) as ticks:
+    with subprocess.Popen(["curl", "-sSN", url + "/ticks?count=20"], stdout=subprocess.PIPE, text=True) as ticks:
         for line in ticks.stdout:
             seen.append((line, time.monotonic() - begin))
-    check("each tick", [line for line, _ in seen], [f"tick {n}\n" for n in range(5)])
-    check("comes when it is made", all(0.19 * (n + 1) < at < 0.2 * (n + 1) + 1 for n, (_, at) in enumerate(seen)), True)
-    check("and not all at the end", seen[-1][1] - seen[0][1] > 0.7, True)
+    check("each tick", [line for line, _ in seen], [f"tick {n}\n" for n in range(20)])
+    check("not before it is made", all(0.19 * (n + 1) < at for n, (_, at) in enumerate(seen)), True)
+    check("and not all at the end", seen[0][1] < 0.2 * 19, True)
 
 
 def load(url):
-    said = run("wrk", "-t", "2", "-c", "64", "-d", "3", url + "/notes")
+    said = wrk(url + "/notes")
     check("wrk has no errors", ("Socket errors" in said, "Non-2xx" in said), (False, False))
     check("and many answers", number(r"(\d+) requests in", said) > 1000, True)
     for how in ([], ["-k"]):
@@ -81,14 +82,7 @@ async def sockets(url):
         await ws.close(1000)
         check("our close is answered", ws.protocol.close_rcvd.code, 1000)
 
-    async def one(n):
-        async with connect(url, compression=None) as ws:
-            for round in range(20):
-                await ws.send(f"{n} {round}")
-                if await ws.recv() != f"{n} {round}":
-                    return "another's message"
-
-    check("two hundred at once", await asyncio.gather(*(one(n) for n in range(200))), [None] * 200)
+    await two_hundred_at_once(url)
     async with connect(url, compression=None) as ws:
         await ws.send(bytes((1 << 20) + 1))
         try:
@@ -106,12 +100,13 @@ async def end(folder):
         for ws in sockets:
             await ws.send("hello")
             await ws.recv()
-        paths = ["/sleep/2000", "/ticks?count=10"] * 5
+        base = server.descriptors()
+        paths = ["/sleep/4000", "/ticks?count=20"] * 5
         in_flight = [subprocess.Popen(["curl", "-sS", url + path], stdout=subprocess.PIPE, text=True) for path in paths]
-        asking = [Asking(server, "/notes", keeps=n % 2 == 0) for n in range(8)]
         idle = [socket.create_connection((server.host, server.port)) for _ in range(5)]
-        check("everybody asks", await asyncio.to_thread(soon, lambda: all(one.answered or one.failed for one in asking), True), True)
-        await asyncio.sleep(0.5)
+        await asyncio.to_thread(eventually, "all are there", server.descriptors, base + 15)
+        asking = [Asking(server, "/notes", keeps=n % 2 == 0) for n in range(8)]
+        await asyncio.to_thread(eventually, "everybody asks", lambda: all(one.answered > 20 or one.failed for one in asking))
         begin = time.monotonic()
         for one in asking:
             one.since = begin
@@ -125,13 +120,13 @@ async def end(folder):
         check("each WebSocket is told", told, [1001] * 20)
         check("asked to end, it ends with 0", await asked, 0)
         took = time.monotonic() - begin
-        check("well before its deadline", 1 < took < 8, True)
+        check("before its deadline", took < 10, True)
         answers = [one.communicate()[0] for one in in_flight]
         for one in asking:
-            one.join(20)
+            one.join(60)
         check("no request was lost", [one.failed for one in asking if one.failed], [])
-        check("each asked until the end", all(one.answered > 20 and not one.is_alive() for one in asking), True)
-        check("what was in flight is answered", answers, ["slept\n", "".join(f"tick {n}\n" for n in range(10))] * 5)
+        check("each asked until the end", any(one.is_alive() for one in asking), False)
+        check("what was in flight is answered", answers, ["slept\n", "".join(f"tick {n}\n" for n in range(20))] * 5)
         for client in idle:
             client.close()
         return took
@@ -140,27 +135,29 @@ async def end(folder):
 def cut_off(folder):
     """What takes too long at the end has two ends: a deadline, and a second signal."""
     with Program(folder, "axum_app", "127.0.0.1:0") as one, Program(folder, "axum_app", "127.0.0.1:0") as two:
-        urls = [f"http://{it.host}:{it.port}/ticks?count=1000" for it in (one, two)]
-        clients = [subprocess.Popen(["curl", "-s", url], stdout=subprocess.DEVNULL) for url in urls]
-        time.sleep(0.5)
+        clients = []
+        for it in (one, two):
+            client = subprocess.Popen(["curl", "-sN", f"http://{it.host}:{it.port}/ticks?count=1000"], stdout=subprocess.PIPE)
+            check("a stream has begun", client.stdout.readline(), b"tick 0\n")
+            clients.append(client)
         begin = time.monotonic()
         one.process.send_signal(signal.SIGTERM)
         two.process.send_signal(signal.SIGTERM)
         time.sleep(1)
         check("they wait", (one.process.poll(), two.process.poll()), (None, None))
-        check("a second signal ends it with 0", two.asked_to_end(within_s=5, by=signal.SIGINT), 0)
-        check("the deadline as well", one.process.wait(20), 0)
+        check("a second signal ends it with 0", two.asked_to_end(within_s=8, by=signal.SIGINT), 0)
+        check("the deadline as well", one.process.wait(60), 0)
         took = time.monotonic() - begin
-        check(f"after 9 to 15 s, {took:.1f}", 9 < took < 15, True)
+        check(f"after 9 to 30 s, {took:.1f}", 9 < took < 30, True)
         for client in clients:
-            client.wait()
+            client.communicate()
 
 
 def main(folder):
     with Program(folder, "axum_app", "127.0.0.1:0") as server:
         url = f"http://{server.host}:{server.port}"
         curl(url)
-        base = soon(server.descriptors, 0, within_s=0.5)
+        base = at_rest(server.descriptors)
         post = b"POST /notes HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n"
         sleep = b"GET /sleep/600000 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
         slow = [
@@ -175,7 +172,7 @@ def main(folder):
         for one in slow:
             one.check()
         check("what they are told", [one.told[:12] for one in slow], [b"", b"", b"HTTP/1.1 503", b"HTTP/1.1 503"])
-        check("nothing is left open", soon(server.descriptors, base), base)
+        eventually("nothing is left open", server.descriptors, base)
         check("the panics were those of the handler", server.ended().count("panicked"), 2)
     took = asyncio.run(end(folder))
     cut_off(folder)

@@ -15,20 +15,9 @@ import tempfile
 import threading
 import time
 
-from lib.program import check
+from lib.program import check, free_port
 
 HOSTS = 2000
-
-
-def free_port():
-    """One that is free for UDP and for TCP."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            try:
-                udp.bind(tcp.getsockname())
-                return udp.getsockname()[1]
-            except OSError:
-                pass
 
 
 def long_text(n):
@@ -51,7 +40,7 @@ def dnsmasq(programs):
         long = [f"--txt-record=long{n}.test,{','.join(long_text(n))}" for n in range(100)]  # Too long for a line of the file.
         server = subprocess.Popen(["dnsmasq", "--keep-in-foreground", f"--conf-file={file.name}", *long])
         try:
-            end = time.monotonic() + 30
+            end = time.monotonic() + 60
             while dns(programs, [f"127.0.0.1:{port}"], "host1.test")[0] != 0:
                 if server.poll() is not None or time.monotonic() > end:
                     sys.exit("dnsmasq does not come up")
@@ -184,7 +173,7 @@ def main(programs):
     with Bad("lies first") as liar:
         check("another's answer is none", dns(programs, [liar], *names)[:2], (0, answers))
     with Bad("goes over to TCP") as truncating:
-        check("truncated, and then over TCP byte by byte", dns(programs, [truncating], *names[:50])[:2], (0, answers[:50]))
+        check("truncated, and then over TCP byte by byte", dns(programs, [truncating], *names[:10])[:2], (0, answers[:10]))
     with Bad("no answer over TCP") as stuck:
         status, found, _ = dns(programs, [stuck], *names[:50])
         check("truncated, and then nothing over TCP", (status, set(line.split(": ")[1] for line in found)), (1, {"request timed out"}))

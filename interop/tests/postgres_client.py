@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 
-from lib.program import check, soon
+from lib.program import check, eventually, free_port
 
 NOTICE = 'NOTICE: table "waken_tour" does not exist, skipping\n'
 EXPECTED = """pipelined: 1000 answers, the sum is 499500
@@ -50,8 +50,7 @@ def cluster():
         )  # fmt: skip
         if made.returncode:
             sys.exit(made.stderr)
-        with socket.create_server(("127.0.0.1", 0)) as it:
-            port = it.getsockname()[1]
+        port = free_port()
         with open(folder / "log", "w+") as log:
             server = subprocess.Popen(
                 [programs / "postgres", "-D", folder / "data", "-k", folder, "-h", "127.0.0.1", "-p", str(port), "-c", "fsync=off"],
@@ -159,10 +158,10 @@ def main(programs):
         with far_away(port, 0.02) as far:
             status, found, errors, seconds = tour(programs, f"host=127.0.0.1 port={far} user=tour dbname=postgres password='a secret'")
         check("from far away", (status, found, errors), (0, EXPECTED, ""))
-        check("a thousand queries do not wait for a thousand answers, of 0.04 s each", seconds < 20, True)
+        check("a thousand queries do not wait for a thousand answers, of 0.04 s each", seconds < 1000 * 0.04, True)
         took.append(f"from far away {seconds:.1f} s")
         queries = "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
-        check("no query runs on, no connection is left", soon(lambda: psql(folder, port, queries), "0\n"), "0\n")
+        eventually("no query runs on, no connection is left", lambda: psql(folder, port, queries), "0\n")
         status, found, errors, _ = tour(programs, f"host=localhost port={port} user=tour dbname=postgres password=wrong")
         check("a wrong password", (status, found, "password authentication failed" in errors), (1, "", True))
         status, found, errors, _ = tour(programs, f"host=localhost port={port} user=tour dbname=none password='a secret'")

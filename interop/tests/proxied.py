@@ -9,8 +9,8 @@ import sys
 import tempfile
 import time
 
-from lib.load import Load, free_port, listening
-from lib.program import Program, check, until
+from lib.load import Load, listening
+from lib.program import Program, check, eventually, free_port
 
 HERE = pathlib.Path(__file__).resolve().parent
 RATE = 1500  # Of each of two loads.
@@ -66,20 +66,21 @@ class Proxy:
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
 
     def until_it_listens(self, port):
-        for _ in range(200):
+        def listens():
+            if self.process.poll() is not None:
+                self.log.seek(0)
+                sys.exit(f"{self.process.args} has ended: {self.log.read()}")
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return
-            time.sleep(0.05)
-        self.log.seek(0)
-        sys.exit(f"{self.process.args} does not listen: {self.log.read()}")
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+
+        eventually(f"{self.process.args[0]} listens", listens)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(60)
 
 
 def answer(port, *arguments):
@@ -93,7 +94,7 @@ def under_load(folder, port, what, restart):
     with Load(folder, port, "--rate", RATE, "--new") as new, Load(folder, port, "--rate", RATE, "--method", "POST") as kept:
         time.sleep(0.5)
         restart()
-        time.sleep(0.5)
+        time.sleep(1)
         seen = {"new": new.ended(), "kept": kept.ended()}
     for name, it in seen.items():
         check(f"{what}: {name}: lost", (it["failed"], it["requests"] - it["answered"]), ({}, 0))
@@ -115,8 +116,8 @@ def behind_haproxy(folder, place):
         at = rows[0].split(",").index(name)
         return [row.split(",")[at] for row in rows if row.startswith(("waken,one,", "waken,two,"))]
 
-    # Longer than it takes HAProxy to find out: `fall 2`, so two checks, `inter 500ms`, and half a second more.
-    with Pair(folder, "--proxy", "--lame-duck", "1.5") as pair:
+    # Longer than it takes HAProxy to find out: `fall 2`, so two checks, `inter 500ms`, and two seconds more for a busy machine.
+    with Pair(folder, "--proxy", "--lame-duck", "3") as pair:
         one, two = pair.ports()
         filled_in = {
             "bind :80": f"bind 127.0.0.1:{port}",
@@ -133,7 +134,7 @@ def behind_haproxy(folder, place):
             def rolling():
                 for which in [0, 1] * ROUNDS:
                     check("HAProxy: a restart", pair.restart(which), (0, "ended: all are served"))
-                    until("HAProxy finds it healthy", lambda: column("status") == ["UP", "UP"])
+                    eventually("HAProxy finds it healthy", lambda: column("status"), ["UP", "UP"])
 
             figures = under_load(folder, port, "HAProxy", rolling)
             found = [int(times) >= ROUNDS for times in column("chkdown")]
@@ -154,9 +155,8 @@ def behind_haproxy(folder, place):
             check("HAProxy, kill -9: all others", seen["answered"], seen["requests"] - lost)
             figures = f"{figures}\nHAProxy, kill -9: {lost} of {seen['requests']} requests lost, all of them under way"
 
-
     # By HTTP/2 clients share connections, so that it is a header that says whose request it is.
-    with Pair(folder, "--h2c", "--forwarded", "--lame-duck", "1.5") as pair:
+    with Pair(folder, "--h2c", "--forwarded", "--lame-duck", "3") as pair:
         one, two = pair.ports()
         filled_in |= {"127.0.0.1:7001": f"127.0.0.1:{one}", "127.0.0.1:7002": f"127.0.0.1:{two}"}
         filled_in["send-proxy-v2"] = "proto h2"

@@ -15,7 +15,9 @@ import time
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from lib.program import Program, check, soon
+from lib.program import Program, at_rest, check, eventually
+from lib.talk import two_hundred_at_once
+from lib.web import until_closed
 
 LARGEST = 16 << 20
 UPGRADE = (
@@ -45,19 +47,6 @@ async def messages(url):
         await ws.close(1000, "bye")
         check("our close is answered", (ws.close_code, ws.protocol.close_rcvd.code), (1000, 1000))
     return LARGEST / took / (1 << 20)
-
-
-async def many(url, server, base):
-    async def one(n):
-        async with connect(url, compression=None) as ws:
-            for round in range(20):
-                await ws.send(f"{n} {round}")
-                if await ws.recv() != f"{n} {round}":
-                    return "another's message"
-
-    found = await asyncio.gather(*(one(n) for n in range(200)))
-    check("two hundred at once", found, [None] * 200)
-    check("nothing is left open", soon(server.descriptors, base), base)
 
 
 async def room(url, server):
@@ -134,13 +123,7 @@ def frame(first, payload, size=None):
 
 def all_frames(client):
     """(opcode, payload) until the end; a reset is one too."""
-    data = b""
-    try:
-        while more := client.recv(1 << 16):
-            data += more
-    except ConnectionResetError:
-        data += b"\x8f\x00"
-    found = []
+    data, found = until_closed(client, at_a_reset=b"\x8f\x00"), []
     while data:
         size, at = data[1] & 127, 2
         if size == 126:
@@ -192,15 +175,9 @@ def faults(url):
         b"\x16\x03\x01nonsense\r\n\r\n",
     ):
         with socket.create_connection(url.split("/")[2].split(":")) as client:
-            client.settimeout(20)
+            client.settimeout(60)
             client.sendall(head)
-            found = b""
-            try:
-                while more := client.recv(4096):
-                    found += more
-            except ConnectionResetError:
-                pass
-            check(f"no handshake: {head[:14]!r}", b"101" in found, False)
+            check(f"no handshake: {head[:14]!r}", b"101" in until_closed(client), False)
 
 
 def slow(url):
@@ -280,7 +257,10 @@ async def all_of_it(folder):
         waiting = asyncio.create_task(cut(begin, clients))
         speed = await messages(url + "/echo")
         await asyncio.to_thread(faults, url + "/echo")
-        await many(url + "/echo", server, soon(server.descriptors, 0, within_s=1))
+        # Those who are slow may be cut off meanwhile.
+        most = at_rest(server.descriptors)
+        await two_hundred_at_once(url + "/echo")
+        eventually("none of them is left", lambda: server.descriptors() <= most)
         await room(url + "/room", server)
         # A client that vanishes in the middle of a message.
         gone = raw(url)
@@ -292,7 +272,7 @@ async def all_of_it(folder):
             check("an answer after a client has vanished", await ws.recv(), "still there")
         took = await end(folder)
         await waiting
-        check("nothing is left open", soon(server.descriptors, base), base)
+        eventually("nothing is left open", server.descriptors, base)
         check("it has not panicked", "panicked" in server.ended(), False)
     return speed, took
 

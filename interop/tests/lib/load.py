@@ -9,13 +9,13 @@ import subprocess
 class Load:
     def __init__(self, folder, port, *arguments):
         self.process = subprocess.Popen(
-            [f"{folder}/load", f"127.0.0.1:{port}", *map(str, arguments)], stdout=subprocess.PIPE, text=True
+            [f"{folder}/load", f"127.0.0.1:{port}", "--seconds", "600", *map(str, arguments)], stdout=subprocess.PIPE, text=True
         )
 
     def ended(self):
         """Lets it finish what it has sent, and returns its report."""
         self.process.send_signal(signal.SIGTERM)
-        return json.loads(self.process.communicate(timeout=40)[0])
+        return json.loads(self.process.communicate(timeout=120)[0])
 
     def __enter__(self):
         return self
@@ -23,13 +23,6 @@ class Load:
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
-
-
-def free_port():
-    """For programs that take no port 0. Somebody else may take it first, if seldom."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 def listening():

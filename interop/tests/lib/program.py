@@ -2,8 +2,10 @@
 
 import atexit
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -50,7 +52,7 @@ class Program:
         with open(f"/proc/{self.process.pid}/status") as status:
             return int(re.search(r"VmRSS:\s+(\d+)", status.read())[1]) / 1024
 
-    def asked_to_end(self, within_s=30, by=signal.SIGTERM):
+    def asked_to_end(self, within_s=60, by=signal.SIGTERM):
         """Asks it to end, and returns its exit code."""
         self.process.send_signal(by)
         return self.process.wait(within_s)
@@ -63,14 +65,6 @@ class Program:
         self.process.wait()
 
 
-def soon(what, expected, within_s=20):
-    """What `what()` is when it is `expected`, or at last: things that end by themselves take a moment."""
-    deadline = time.monotonic() + within_s
-    while (found := what()) != expected and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return found
-
-
 def check(what, found, expected):
     """One line for each thing that was looked at; the first that is otherwise ends the test."""
     if found != expected:
@@ -79,10 +73,35 @@ def check(what, found, expected):
     print(f"ok: {what}", flush=True)
 
 
-def until(what, is_so, within_s=20):
-    """Waits for what comes by itself, and ends the test when it does not."""
-    end = time.monotonic() + within_s
-    while not is_so():
-        if time.monotonic() > end:
-            sys.exit(f"FAILED: {what}: not within {within_s} s")
+def eventually(what, look, expected=True, within_s=60):
+    """As `check`, for what comes by itself, in its time."""
+    deadline = time.monotonic() + within_s
+    while (found := look()) != expected and time.monotonic() < deadline:
         time.sleep(0.05)
+    check(what, found, expected)
+
+
+def at_rest(look):
+    """What it is when it has not changed for half a second."""
+    found, since = look(), time.monotonic()
+    while time.monotonic() - since < 0.5:
+        time.sleep(0.05)
+        if (now := look()) != found:
+            found, since = now, time.monotonic()
+    return found
+
+
+def free_port():
+    """For programs that take no port 0: free for TCP and UDP, and not one of those that the kernel gives to connections, since it may
+    give it away meanwhile. Another such test may take it first, if seldom."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as given:
+        low = int(given.read().split()[0])
+    while True:
+        port = random.randrange(10_000, low if low > 11_000 else 60_000)
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            try:
+                tcp.bind(("127.0.0.1", port))
+                udp.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass

@@ -25,15 +25,15 @@ def connected(server):
     return client
 
 
-def until_closed(client):
-    """All that comes, and what ends it. A reset is an end as well."""
-    found = b""
+def until_closed(client, at_a_reset=b""):
+    """All that comes until the end. A reset is one as well, and may have a mark."""
+    found = bytearray()
     try:
         while data := client.recv(65536):
             found += data
     except ConnectionResetError:
-        pass
-    return found
+        found += at_a_reset
+    return bytes(found)
 
 
 class Slow(threading.Thread):
@@ -83,6 +83,11 @@ def number(pattern, text):
     if not found:
         sys.exit(f"FAILED: no {pattern!r} in {text}")
     return float(found.group(1))
+
+
+def wrk(url, *arguments):
+    """Three seconds of it. Who is answered late has been answered."""
+    return run("wrk", "-t", "2", "-c", "64", "-d", "3", "--timeout", "60", *arguments, url)
 
 
 class Asking(threading.Thread):
