@@ -321,9 +321,12 @@ fn told(story: &Story, touched: Touched) -> String {
 }
 
 fn queue(story: &Story) -> String {
-    let names: Vec<String> = story.queue.iter().take(40).map(|id| name(*id)).collect();
-    let more = if story.queue.len() > 40 { " …" } else { "" };
-    format!("{}{more}", names.join(" "))
+    let mut names: Vec<String> = story.queue.iter().take(40).map(|id| name(*id)).collect();
+    let left = story.queue.len() - names.len();
+    if left > 0 {
+        names.push(format!("+{left}"));
+    }
+    names.join(" ")
 }
 
 fn now(story: &Story) -> String {
