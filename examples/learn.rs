@@ -7,30 +7,22 @@
 //! $ cargo learn 04 check            # runs the test that the hole fails
 //! $ cargo learn 04 hint             # or `solution`: the runtime's own code
 //! $ cargo learn 04 break            # breaks it as the chapter says, in another copy, and shows what comes of it
+//! $ cargo learn 04 whole            # runs the same with nothing broken, to compare
 //! ```
 //!
 //! What there is stands in the chapters themselves, `docs/guide/*.md`, in blocks that begin with three backquotes and `learn`:
 //! a word and its text on each line. There is no second copy of a solution: it is the runtime.
 
-use std::collections::BTreeMap;
+#[path = "learn/text.rs"]
+pub(crate) mod text;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, io, thread};
-
-/// One block: an exercise, or something to break.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Block {
-    pub(crate) kind: String,
-    fields: BTreeMap<String, String>,
-}
-
-impl Block {
-    pub(crate) fn get(&self, field: &str) -> &str {
-        self.fields.get(field).map_or("", String::as_str)
-    }
-}
+use text::{Block, blank, blocks, error, find_once};
 
 struct Chapter {
     number: String,
@@ -62,35 +54,6 @@ fn chapters() -> io::Result<Vec<Chapter>> {
         chapters.push(Chapter { number: number.to_owned(), title, blocks: blocks(&text) });
     }
     Ok(chapters)
-}
-
-/// A line of a block is a word, blanks, and its text; one that begins with a blank goes on with the text before.
-pub(crate) fn blocks(text: &str) -> Vec<Block> {
-    let mut blocks = Vec::new();
-    let mut open: Option<(Block, String)> = None;
-    for line in text.lines() {
-        match &mut open {
-            None => {
-                if let Some(kind) = line.strip_prefix("```learn ") {
-                    open =
-                        Some((Block { kind: kind.to_owned(), ..Block::default() }, String::new()));
-                }
-            }
-            Some(_) if line == "```" => blocks.extend(open.take().map(|it| it.0)),
-            Some((block, last)) => {
-                if line.starts_with(' ') {
-                    let text = block.fields.entry(last.clone()).or_default();
-                    text.push('\n');
-                    text.push_str(line);
-                } else {
-                    let (word, text) = line.split_once(' ').unwrap_or((line, ""));
-                    *last = word.to_owned();
-                    block.fields.insert(word.to_owned(), text.trim_start().to_owned());
-                }
-            }
-        }
-    }
-    blocks
 }
 
 // ---- a copy
@@ -134,59 +97,6 @@ fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn error(text: String) -> io::Error {
-    io::Error::other(text)
-}
-
-/// Where `part` is in `text`, if it is there once. Blanks at the begin of its lines do not count.
-pub(crate) fn find_once(text: &str, part: &str, file: &str) -> io::Result<std::ops::Range<usize>> {
-    let wanted: Vec<&str> = part.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let mut lines = Vec::new();
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
-        lines.push((at, line));
-        at += line.len();
-    }
-    // A hook of the trace is no part of what is looked for.
-    let lines: Vec<(usize, &str)> = lines
-        .into_iter()
-        .filter(|(_, line)| !line.trim().is_empty() && !line.trim().starts_with("trace!("))
-        .collect();
-    let fits = |window: &&[(usize, &str)]| {
-        window.iter().zip(&wanted).all(|((_, line), wanted)| line.trim() == *wanted)
-    };
-    let found: Vec<_> = lines.windows(wanted.len().max(1)).filter(fits).collect();
-    match found[..] {
-        [window] => Ok(window[0].0..window[window.len() - 1].0 + window[window.len() - 1].1.len()),
-        _ => Err(error(format!(
-            "{} places in {file} are like this, and not one:\n{part}",
-            found.len()
-        ))),
-    }
-}
-
-/// Takes the body of the function out that begins with the line `header`.
-pub(crate) fn blank(text: &str, header: &str, file: &str, note: &str) -> io::Result<String> {
-    let found = find_once(text, header, file)?;
-    let open = text[found.start..]
-        .find('{')
-        .map(|at| found.start + at)
-        .ok_or_else(|| error(format!("no body: {header}")))?;
-    let mut depth = 0;
-    for (at, c) in text[open..].char_indices() {
-        depth += match c {
-            '{' => 1,
-            '}' => -1,
-            _ => 0,
-        };
-        if depth == 0 {
-            let (before, after) = (&text[..=open], &text[open + at..]);
-            return Ok(format!("{before}\n        todo!({note:?})\n    {after}"));
-        }
-    }
-    Err(error(format!("the body does not end: {header}")))
-}
-
 fn change(
     folder: &Path,
     block: &Block,
@@ -206,7 +116,9 @@ fn target() -> PathBuf {
 
 /// Runs cargo in a copy; what it printed, and whether it went well. `None`: it hung. To build it may take as long as it likes.
 fn cargo(folder: &Path, arguments: &str) -> io::Result<(Option<bool>, String)> {
-    let said = folder.join("said.txt");
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned() + ".said";
+    let said = target().join("learn").join(name);
+    fs::create_dir_all(target().join("learn"))?;
     let out = fs::File::create(&said)?;
     let is_environment = |word: &&str| {
         let name = word.split_once('=').map(|(name, _)| name);
@@ -218,8 +130,10 @@ fn cargo(folder: &Path, arguments: &str) -> io::Result<(Option<bool>, String)> {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
         command.args(words).current_dir(folder);
         command.envs(environment.iter().filter_map(|word| word.split_once('=')));
-        // One folder for all that is built, so that a copy builds nothing anew but the runtime.
-        command.env("CARGO_TARGET_DIR", target().join("learn/built")).env("RUST_BACKTRACE", "0");
+        // One folder for all that copies build, so that each builds nothing anew but the runtime. Cargo takes them for the same
+        // package: what one has built is fresh for whichever has older files.
+        let built = if folder == root() { target() } else { target().join("learn/built") };
+        command.env("CARGO_TARGET_DIR", built).env("RUST_BACKTRACE", "0");
         command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out.try_clone()?).spawn()
     };
     let text = || Ok::<_, io::Error>(String::from_utf8_lossy(&fs::read(&said)?).into_owned());
@@ -235,20 +149,42 @@ fn cargo(folder: &Path, arguments: &str) -> io::Result<(Option<bool>, String)> {
     if !start(&build)?.wait()?.success() {
         return Ok((Some(false), text()?));
     }
-    let mut child = start(&words)?;
+    let ended = ended(start(&words)?, LONGEST)?;
+    Ok((ended, text()?))
+}
+
+/// Waits until it has ended, and says whether well. `None`: that took too long, and it is killed with all that it has started.
+pub(crate) fn ended(mut child: Child, longest: Duration) -> io::Result<Option<bool>> {
     let begin = Instant::now();
-    let ended = loop {
+    loop {
         if let Some(status) = child.try_wait()? {
-            break Some(status.success());
+            return Ok(Some(status.success()));
         }
-        if begin.elapsed() > LONGEST {
-            child.kill()?;
-            child.wait()?;
-            break None;
+        if begin.elapsed() > longest {
+            break;
         }
         thread::sleep(Duration::from_millis(50));
+    }
+    // No process group of its own: then Ctrl-C would end only us. The shell has `kill`, wherever there is one.
+    let all: Vec<String> = family(child.id())?.iter().map(u32::to_string).collect();
+    Command::new("sh").args(["-c", "kill -KILL \"$@\" 2>&-", "sh"]).args(all).status()?;
+    child.wait()?;
+    Ok(None)
+}
+
+/// A process, its children, theirs, and so on.
+fn family(first: u32) -> io::Result<BTreeSet<u32>> {
+    let processes = fs::read_dir("/proc")?.flatten();
+    let parent_of = |id: u32| {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        // Behind the name, which may have blanks and brackets in it: the state, the parent.
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
     };
-    Ok((ended, text()?))
+    let ids = processes.filter_map(|it| it.file_name().to_str()?.parse().ok());
+    let parents: Vec<(u32, u32)> = ids.filter_map(|id| Some((id, parent_of(id)?))).collect();
+    let mut family = BTreeSet::from([first]);
+    while parents.iter().any(|(id, parent)| family.contains(parent) && family.insert(*id)) {}
+    Ok(family)
 }
 
 fn show(chapter: &Chapter, folder: &Path, block: &Block) {
@@ -312,27 +248,41 @@ fn any_fd(text: &str) -> String {
 fn broken(chapter: &Chapter, block: &Block) -> io::Result<bool> {
     let folder = target().join("learn").join(format!("{}-broken", chapter.number));
     copy(&folder)?;
+    println!("{}\n", block.get("what"));
     if !block.get("file").is_empty() {
         change(&folder, block, |text| {
             let found = find_once(text, block.get("old"), block.get("file"))?;
             Ok(format!("{}{}\n{}", &text[..found.start], block.get("new"), &text[found.end..]))
         })?;
     }
-    println!("{}\n\n$ {}", block.get("what"), block.get("run"));
-    let (ended, said) = cargo(&folder, block.get("run"))?;
+    let seen = seen(&folder, block)?;
+    println!("{}", if seen { "(there it is)" } else { "(NOT SEEN)" });
+    Ok(seen)
+}
+
+/// The same with nothing broken: what is to be seen then is not there, or it would show nothing.
+fn whole(block: &Block) -> io::Result<bool> {
+    // No copy, and no folder in which copies are built: what is built stays built, for all the chapters.
+    let seen = seen(&root(), block)?;
+    println!(
+        "{}",
+        if seen { "(THERE IT IS, with nothing broken)" } else { "(not so, as it should)" }
+    );
+    Ok(!seen)
+}
+
+/// Runs what a break says, and tells whether all that it says is to be seen.
+fn seen(folder: &Path, block: &Block) -> io::Result<bool> {
+    println!("$ {}", block.get("run"));
+    let (ended, said) = cargo(folder, block.get("run"))?;
     let lines: Vec<&str> =
         said.lines().filter(|line| !line.trim_start().starts_with("Compiling")).collect();
     lines[lines.len().saturating_sub(40)..].iter().for_each(|line| println!("{line}"));
-    let seen = match block.get("see") {
+    print!("\nto be seen: {}   ", block.get("see"));
+    Ok(match block.get("see") {
         "it hangs" => ended.is_none(),
         see => see.lines().all(|part| any_fd(&said).contains(any_fd(part).trim())),
-    };
-    println!(
-        "\nto be seen: {}   {}",
-        block.get("see"),
-        if seen { "(there it is)" } else { "(NOT SEEN)" }
-    );
-    Ok(seen)
+    })
 }
 
 fn run() -> io::Result<bool> {
@@ -343,7 +293,7 @@ fn run() -> io::Result<bool> {
             let kinds: Vec<&str> = chapter.blocks.iter().map(|block| block.kind.as_str()).collect();
             println!("{}  {:<64} {}", chapter.number, chapter.title, kinds.join(", "));
         }
-        println!("\ncargo learn NN [check | hint | solution | break [K]]");
+        println!("\ncargo learn NN [check | hint | solution | break [K] | whole [K]]");
         return Ok(true);
     };
     let Some(chapter) = chapters.iter().find(|chapter| chapter.number == *number) else {
@@ -384,15 +334,16 @@ fn run() -> io::Result<bool> {
             println!("{}", text[found.start..text.len() - rest + 1].trim_end());
             Ok(true)
         }
-        Some("break") => {
+        Some(which @ ("break" | "whole")) => {
             let nth: usize = arguments
                 .get(2)
                 .map_or(Ok(1), |it| it.parse())
                 .map_err(|_| error("which one?".into()))?;
-            broken(chapter, of("break", nth.saturating_sub(1))?)
+            let block = of("break", nth.saturating_sub(1))?;
+            if which == "break" { broken(chapter, block) } else { whole(block) }
         }
         Some(other) => {
-            Err(error(format!("`{other}`: there is check, hint, solution, break, again")))
+            Err(error(format!("`{other}`: there is check, hint, solution, break, whole, again")))
         }
     }
 }

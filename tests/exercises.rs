@@ -3,6 +3,8 @@
 
 mod support;
 
+#[path = "exercises/ch00.rs"]
+mod ch00;
 #[path = "exercises/ch01.rs"]
 mod ch01;
 #[path = "exercises/ch02.rs"]
