@@ -310,6 +310,7 @@ fn a_second_wake_is_shown_as_coalesced_and_a_late_one_as_nothing() {
             }));
             let late = task.await.unwrap();
             late.wake();
+            sleep(Duration::from_millis(10)).await; // It is nobody's, so root is not polled for it.
         });
     };
     let Some((log, _)) =
