@@ -30,6 +30,15 @@ OPERATIONS = [
     ("block_on", 20000, None, "block_on what is ready"),
 ]
 
+# What happens when a task gives way, for the trace: the end of its poll, the next one, its wake, its place in the queue.
+EVENTS_PER_YIELD = 4
+
+# Of the trace: who is compared, with whom, and the name of the difference.
+EVENTS = [
+    ("waken-hooks", "waken", "an event that nobody records"),
+    ("waken-recorded", "waken-hooks", "an event, recorded"),
+]
+
 SERVERS = [
     ("waken", "echo"),
     ("waken-shared", "echo, shared buffer"),
@@ -48,6 +57,8 @@ def groups():
     yield "connect, echo, close", lambda: {"system calls": sum(counting.connection_calls(waken).values())}
     for operation, n, live, name in OPERATIONS:
         yield name, lambda o=operation, n=n, live=live: operated(waken, o, n, live)
+    for program, other, name in EVENTS:
+        yield name, lambda p=program, o=other: per_event(contestants.one(p), contestants.one(o))
     yield "pending task", lambda: {"bytes": counting.bytes_per_task(waken, 1_000_000)}
     yield "idle connection, beyond its buffer", lambda: {"bytes": counting.bytes_per_connection(waken, 10000, 1024) - 1024}
     yield "idle connection, shared buffer", lambda: {"bytes": counting.bytes_per_connection(shared, 10000, 1024)}
@@ -63,6 +74,12 @@ def operated(contestant, operation, n, live):
     counts = counting.operation_instructions(contestant, operation, n, live)
     spent = operate(contestant, operation, n, live)
     return {"instructions": counts.own, "library calls": counts.calls, "allocations": spent["allocations"]}
+
+
+def per_event(contestant, other):
+    """What the one has spent more than the other, for each event."""
+    with_it, without = (operated(it, "yield", 40000, 1) for it in (contestant, other))
+    return {unit: (with_it[unit] - without[unit]) / EVENTS_PER_YIELD for unit in with_it}
 
 
 def margin(unit, old):

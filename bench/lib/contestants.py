@@ -49,6 +49,8 @@ ALL = [
     Contestant("waken-timeout", "waken", "an idle timeout per connection: `timeout(read)`", "echo-waken-timeout", main=False),
     Contestant("waken-nospin", "waken", "waken that sleeps at once", "echo-waken", "micro-waken -", "http-waken",
                env=(("WAKEN_SPIN_US", "0"),), main=False),
+    Contestant("waken-hooks", "waken", "with the feature `trace`, and nobody records", micro="micro-waken-trace -", main=False),
+    Contestant("waken-recorded", "waken", "with the feature `trace`, recorded and not told", micro="micro-waken-trace -", env=(("RECORD", "1"),), main=False),
     Contestant("raw-c-percon", "C", "raw-c with a buffer per connection, as tasks have", "raw_echo_percon", main=False),
     Contestant("poll", "C", "the poll(2) loop of the textbooks", "poll_echo", main=False),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-//! Takes down what happens: the clock, a few numbers, and where in our own files. About 40 ns; nothing is looked up here.
+//! Takes down what happens: the clock, a few numbers, and where in our own files. Nothing is looked up here.
 
 use super::outlet;
 use crate::current;

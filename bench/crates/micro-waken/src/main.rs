@@ -1,4 +1,6 @@
 //! waken, under the operations that every executor has. Usage: micro-waken - BENCH N [LIVE]
+//!
+//! `micro-waken-trace` is the same with the feature `trace`, which records with `RECORD=1` in the environment.
 
 use micro_common::{Rt, main_for, run};
 use std::future::Future;
@@ -25,7 +27,13 @@ impl Rt for Waken {
     type Sleep = waken::time::Sleep;
 
     fn new() -> Self {
-        Waken(Runtime::new().unwrap())
+        let runtime = Runtime::new().unwrap();
+        // Of a runtime that is older than the recording all is taken down, and nothing is told: so that can be measured alone.
+        #[cfg(feature = "trace")]
+        if std::env::var_os("RECORD").is_some() {
+            waken::trace::start("chrome=/dev/null").unwrap();
+        }
+        Waken(runtime)
     }
 
     fn block_on<F: Future + 'static>(&mut self, future: F) -> F::Output
