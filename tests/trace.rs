@@ -11,6 +11,7 @@ use std::io::{Read, Write};
 use std::mem;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
+use waken::io::AsyncFd;
 use waken::time::{sleep, timeout};
 use waken::{AsyncTcpListener, Runtime, block_on, spawn};
 
@@ -169,6 +171,27 @@ fn who_has_given_up_a_read_is_parked_where_it_waits_next() {
     let parked = log.lines().filter(|line| line.contains("PARKED on a timer"));
     let parked: Vec<&str> = parked.collect();
     assert!(matches!(parked[..], [one] if one.ends_with(&format!("trace.rs:{sleeps}"))), "{log}");
+}
+
+/// Its owner puts another descriptor into its place, which closes it, and its number is a newcomer's before it is taken out.
+#[test]
+fn a_descriptor_that_was_replaced_takes_nobody_elses_out_of_the_story() {
+    let body = || {
+        block_on(async {
+            let mut replaced = AsyncFd::new(UnixStream::pair().unwrap().0).unwrap();
+            *replaced.get_mut() = UnixStream::pair().unwrap().0;
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            let newcomer = AsyncFd::new(ours).unwrap();
+            drop(replaced);
+            theirs.write_all(b"hello").unwrap();
+            sleep(Duration::from_millis(10)).await;
+            newcomer.readable().await.unwrap();
+        });
+    };
+    let name = "a_descriptor_that_was_replaced_takes_nobody_elses_out_of_the_story";
+    let Some((log, _)) = recorded(name, "log", body) else { return };
+    assert_in_order(&log, &["registered once", "epoll_ctl(DEL", "fd ", " IN|OUT"]);
+    assert!(!log.contains("a stale event"), "{log}");
 }
 
 /// No wake without its poll, no poll without its wake.
