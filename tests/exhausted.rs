@@ -285,7 +285,7 @@ fn try_accept_never_waits() {
             for _ in 0..4 {
                 scene.listener.try_accept().unwrap();
             }
-            assert!(start.elapsed() < millis(200), "{:?}", start.elapsed());
+            assert!(start.elapsed() < millis(1000), "{:?}", start.elapsed());
             let error = scene.listener.try_accept().unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         });

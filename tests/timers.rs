@@ -163,7 +163,7 @@ fn timers_fire_though_another_task_yields_for_ever() {
             });
             let start = now();
             sleep(ms(20)).await;
-            assert!(start.elapsed() < ms(500), "{:?}", start.elapsed());
+            assert!(start.elapsed() < ms(5000), "{:?}", start.elapsed());
         });
     });
 }

@@ -74,10 +74,11 @@ pub(super) fn is_immediate() -> bool {
 /// When `wanted` is not understood, or a file cannot be made.
 ///
 /// ```
-/// let file = std::env::temp_dir().join("waken-start.log");
+/// let file = std::env::temp_dir().join(format!("waken-start-{}.log", std::process::id()));
 /// waken::trace::start(&format!("log={}", file.display()))?;
 /// waken::block_on(async {});
-/// assert!(std::fs::read_to_string(file)?.contains("poll #1"));
+/// assert!(std::fs::read_to_string(&file)?.contains("poll #1"));
+/// # std::fs::remove_file(file)?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn start(wanted: &str) -> io::Result<()> {

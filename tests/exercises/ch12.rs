@@ -56,7 +56,7 @@ fn ex12_out_of_descriptors_accept_says_so_rests_and_goes_on() {
                 }
             };
             assert!(timeout(2000 * MS, rest).await.is_ok(), "clients are left in the queue");
-            assert!(begin.elapsed() < 100 * MS, "after {:?}", begin.elapsed());
+            assert!(begin.elapsed() < 500 * MS, "after {:?}", begin.elapsed());
             accepting.abort();
             assert!(accepting.await.is_err());
         });

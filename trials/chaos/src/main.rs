@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         eprintln!("usage: chaos SEED BYTES");
         return ExitCode::from(2);
     };
-    end_if_it_hangs(30);
+    end_if_it_hangs(100);
     let before = descriptors();
     let mut chance = Chance::new(seed);
     let runtime = Runtime::builder()

@@ -14,7 +14,7 @@ static DONE: AtomicUsize = AtomicUsize::new(0);
 static OF: AtomicUsize = AtomicUsize::new(0);
 
 /// More than any scenario takes when nothing hangs, back-off and a busy machine included.
-const PATIENCE_S: u32 = 10;
+const PATIENCE_S: u32 = 60;
 
 /// How often a scenario tries what has failed: a fault of now and then must not be for ever.
 pub const TRIES: usize = 8;

@@ -253,14 +253,14 @@ pub fn run(plan: &Plan, mut link: Link) -> bool {
             let refused = counts.refused.get();
             let limit = allow_descriptors(20);
             let since = Instant::now();
-            while counts.refused.get() < refused + 3 && since.elapsed() < Duration::from_secs(5) {
+            while counts.refused.get() < refused + 3 && since.elapsed() < Duration::from_secs(20) {
                 sleep(Duration::from_millis(10)).await;
             }
             allow_descriptors(limit);
             judge.hold(counts.refused.get() > refused, || "accept never ran out of descriptors".into());
             episodes += 1;
             let accepted = counts.accepted.get();
-            while counts.accepted.get() == accepted && since.elapsed() < Duration::from_secs(10) {
+            while counts.accepted.get() == accepted && since.elapsed() < Duration::from_secs(40) {
                 sleep(Duration::from_millis(10)).await;
             }
             judge.hold(counts.accepted.get() > accepted, || "nobody is accepted after an episode".into());
