@@ -117,7 +117,7 @@ impl Reactor {
         // After the end of the runtime it is not there.
         let there = watched.sources.at_mut(source.index());
         if there.is_some_and(|there| ptr::eq(&**there, source)) {
-            trace!(Deregister { source: source.index() });
+            trace!(Deregister { runtime: source.runtime(), source: source.index() });
             watched.sources.remove_at(source.index());
             self.alive.set(watched.sources.len());
         }

@@ -347,7 +347,7 @@ impl Source {
     fn take_others(&self, from: bool, to: bool, out: &mut Foreign) {
         let range = self.claimed(from, 0)..=self.claimed(to, u32::MAX);
         let taken = aside(|aside| take(aside, range));
-        trace!(TakenAside { source: self.index, reads: !from, writes: to });
+        trace!(TakenAside { of: (self.runtime, self.index), reads: !from, writes: to });
         out.extend(taken);
     }
 

@@ -131,6 +131,9 @@ fn a_body_that_spins_uses_more_than_it_may() {
 fn a_body_that_uses_too_much_once_is_run_again() {
     let test = if env::var_os(support::INSIDE).is_some() { parent_id() } else { id() };
     let mark = env::temp_dir().join(format!("waken-guard-{test}"));
+    if test == id() {
+        let _left_by_another = fs::remove_file(&mark);
+    }
     let verdict = guard(10).cpu_ms(100).verdict(|| {
         if !mark.exists() {
             fs::write(&mark, "").unwrap();

@@ -81,8 +81,8 @@ fn the_readme_shows_the_log_as_it_is() {
 fn the_first_chapter_shows_the_first_park_as_it_is() {
     guard(20).run(|| {
         let folder = std::env::temp_dir().join(format!("waken-shown-{}", std::process::id()));
-        let status = example("tour").env("CARGO_TARGET_DIR", &folder).arg("--check").status();
-        assert!(status.is_ok());
+        // Whatever it finds: on a busy machine a poll may be long.
+        example("tour").env("CARGO_TARGET_DIR", &folder).arg("--check").status().unwrap();
         let log = fs::read_to_string(folder.join("tour.log")).unwrap();
         fs::remove_dir_all(folder).unwrap();
         let park = log.lines().find(|line| line.contains("PARKED")).map(plain);

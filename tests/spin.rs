@@ -20,7 +20,7 @@ use waken::time::sleep;
 use waken::{AsyncTcpStream, Builder, Runtime};
 
 /// They need two cores each, so they run one after another. How much of the processor it takes until looking pays is
-/// the machine's affair, and so is how long: what is looked at is what comes then.
+/// the machine's affair, and so is how long: what is looked at is what comes then, by the asserts inside.
 fn in_turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)

@@ -20,6 +20,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 use waken::io::AsyncFd;
+use waken::net::AsyncUnixStream;
+use waken::task::yield_now;
 use waken::time::{sleep, timeout};
 use waken::{AsyncTcpListener, Runtime, block_on, spawn};
 
@@ -192,6 +194,58 @@ fn a_descriptor_that_was_replaced_takes_nobody_elses_out_of_the_story() {
     let Some((log, _)) = recorded(name, "log", body) else { return };
     assert_in_order(&log, &["registered once", "is forgotten", "fd ", " IN|OUT"]);
     assert!(!log.contains("a stale event"), "{log}");
+}
+
+/// A socket may be dropped between two turns, or inside another runtime: it goes out of the story of its own.
+#[test]
+fn a_socket_that_is_dropped_outside_its_runtime_goes_out_of_its_own_story() {
+    let body = || {
+        let (one, other) = (Runtime::new().unwrap(), Runtime::new().unwrap());
+        let socket = || AsyncFd::new(UnixStream::pair().unwrap().0).unwrap();
+        // Outside of all.
+        drop(one.block_on(async { socket() }));
+        // Its number again, and the first in the table of each.
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let first = one.block_on(async { socket() });
+        other.block_on(async {
+            let waits = spawn(async move {
+                let newcomer = AsyncUnixStream::try_from(ours).unwrap();
+                newcomer.read(&mut [0]).await.unwrap();
+            });
+            yield_now().await;
+            drop(first);
+            sleep(Duration::from_millis(5)).await;
+            theirs.write_all(b"!").unwrap();
+            waits.await.unwrap();
+        });
+    };
+    let name = "a_socket_that_is_dropped_outside_its_runtime_goes_out_of_its_own_story";
+    let Some((log, _)) = recorded(name, "log", body) else { return };
+    assert_eq!(log.matches("epoll_ctl(DEL").count(), 3, "{log}");
+    assert!(!log.contains(" ! "), "{log}");
+}
+
+/// It has a copy of what was recorded, and of locks that others may have had.
+#[test]
+fn a_forked_child_records_nothing() {
+    let body = || {
+        block_on(async {
+            #[allow(unsafe_code)]
+            // SAFETY: the child leaves by `_exit`.
+            unsafe {
+                let child = libc::fork();
+                if child == 0 {
+                    waken::trace::note("in the child");
+                    libc::_exit(0);
+                }
+                libc::waitpid(child, std::ptr::null_mut(), 0);
+            }
+            waken::trace::note("in the parent");
+        });
+    };
+    let Some((log, _)) = recorded("a_forked_child_records_nothing", "log", body) else { return };
+    assert!(log.contains("note: in the parent"), "{log}");
+    assert!(!log.contains("note: in the child"), "{log}");
 }
 
 /// No wake without its poll, no poll without its wake.

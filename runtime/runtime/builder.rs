@@ -61,7 +61,8 @@ impl Builder {
     }
 
     /// How long the thread may look again and again for something to do before it falls asleep: 40 µs by default, not
-    /// at all with zero, an hour at most. It does so only while that pays, which it learns: when few connections are active, and each is
+    /// at all with zero, an hour at most. It does so only where an answer may be near (something was written, or came from another thread, since
+    /// the last wait, and no more than four events), and only while that pays, which it learns: when few connections are active, and each is
     /// heard from within that time, more than twice as many requests are answered, for about the same CPU time. A
     /// runtime that is idle sleeps, and so does one whose core somebody else needs.
     ///

@@ -58,13 +58,11 @@ impl Parts {
     #[inline(never)]
     fn look_and_sleep(&self, left: Option<Duration>) -> io::Result<()> {
         let seen = self.reactor.seen.get();
-        let expects = self.patience.expects(current::has_talked(), seen);
+        // Who may not sleep has nothing to learn, and leaves the answer to be expected by who may.
+        let may_sleep = left != Some(Duration::ZERO);
+        let expects = self.patience.expects(may_sleep && current::has_talked(), seen);
         let limit = self.patience.limit();
-        // Who may not sleep has nothing to learn.
-        if left == Some(Duration::ZERO)
-            || !expects
-            || limit.is_zero() && !self.patience.is_to_time()
-        {
+        if !expects || limit.is_zero() && !self.patience.is_to_time() {
             return self.sleep(left);
         }
         let limit = left.map_or(limit, |left| left.min(limit));

@@ -220,6 +220,9 @@ impl Outlets {
                 .find(|(_, story)| story.eventfd == *eventfd)
                 .map(|(serial, _)| *serial),
             Event::Wake { number } | Event::Counted { number, .. } => of_number(number.runtime()),
+            Event::Deregister { runtime, .. } => Some(*runtime),
+            Event::TakenAside { of, .. } => Some(of.0),
+            Event::Wait { place, .. } | Event::GiveUp { place } => Some(place.0),
             _ if record.runtime != 0 => Some(record.runtime),
             _ => None,
         }

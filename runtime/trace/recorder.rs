@@ -5,6 +5,7 @@ use crate::current;
 use crate::executor::{About, Ended};
 use crate::number::Number;
 use crate::slab::Key;
+use crate::sys;
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::io;
@@ -125,8 +126,10 @@ pub(crate) enum Event {
         eventfd: RawFd,
         fd: RawFd,
     },
-    // From here on by where it is in the reactor's table: its number may be another's, when it was dropped elsewhere.
+    // From here on by where it is in the reactor's table: its number may be another's, when it was dropped elsewhere. In its own
+    // runtime's table: it may be dropped inside another one.
     Deregister {
+        runtime: u32,
         source: u32,
     },
     Call {
@@ -162,7 +165,7 @@ pub(crate) enum Event {
     },
     /// So is all who stand aside in these directions.
     TakenAside {
-        source: u32,
+        of: (u32, u32),
         reads: bool,
         writes: bool,
     },
@@ -211,6 +214,14 @@ const NOT_ASKED: u8 = 2;
 
 static STATE: AtomicU8 = AtomicU8::new(NOT_ASKED);
 
+/// Which process records. A forked child has a copy of what was not told, and perhaps of a lock that nobody holds any more: it
+/// records nothing.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+
+fn is_anothers() -> bool {
+    PROCESS.load(Relaxed) != sys::process()
+}
+
 /// Whether anybody listens: one load, once `WAKEN_TRACE` has been read.
 #[inline]
 pub(crate) fn is_on() -> bool {
@@ -228,6 +239,7 @@ fn ask() -> bool {
 }
 
 pub(super) fn turn(on: bool) {
+    PROCESS.store(sys::process(), Relaxed);
     STATE.store(if on { ON } else { OFF }, Relaxed);
 }
 
@@ -266,6 +278,9 @@ impl Here {
     }
 
     fn flush(&self, is_pause: bool) {
+        if is_anothers() {
+            return;
+        }
         self.is_telling.set(true);
         outlet::tell(is_pause);
         self.is_telling.set(false);
@@ -281,20 +296,18 @@ impl Drop for Here {
 /// What a hook calls. Nothing is told when the thread is so far at its end that it has no place for it.
 #[inline(never)]
 pub(crate) fn record(site: &'static Site, event: Event) {
-    if is_noise(&event) {
+    if is_noise(&event) || is_anothers() {
         return;
     }
     let runtime = match event {
         Event::Start { runtime, .. } | Event::Stop { runtime } => runtime,
         _ => current::runtime(),
     };
-    // Before the thread sleeps, and where it may be the last that is heard of it. Who has no loop has no such place; a letter is
-    // put in under a lock, and the loop is unparked behind it.
-    let pause = match event {
-        Event::Sleep { .. } | Event::Stop { .. } | Event::Unpark { .. } => true,
-        Event::Letter { .. } => false,
-        _ => runtime == 0,
-    };
+    // Before the thread sleeps, and where it may be the last that is heard of it. Who has no loop has no such place.
+    let pause = runtime == 0
+        || matches!(event, Event::Sleep { .. } | Event::Stop { .. } | Event::Unpark { .. });
+    // It is put in under the mailbox's lock, where nothing is to be told; the loop is unparked behind it.
+    let is_letter = matches!(event, Event::Letter { .. });
     let _gone = HERE.try_with(|here| {
         if here.is_telling.get() {
             return;
@@ -304,7 +317,7 @@ pub(crate) fn record(site: &'static Site, event: Event) {
         queue.push(Record { at, site, runtime, thread: here.thread, event });
         let is_full = queue.len() >= FULL;
         drop(queue);
-        if pause || is_full || outlet::is_immediate() {
+        if !is_letter && (pause || is_full || outlet::is_immediate()) {
             here.flush(pause);
         }
     });
@@ -325,6 +338,9 @@ pub fn note(text: impl Into<Cow<'static, str>>) {
 
 /// Tells what was recorded so far.
 pub(super) fn flush() {
+    if STATE.load(Relaxed) != ON {
+        return; // Nothing was, and a thread that asks first must not have its own beginning.
+    }
     let _gone = HERE.try_with(|here| here.flush(true));
 }
 

@@ -100,7 +100,7 @@ impl Story {
         check.after(self, record, &mut step);
         step.touched = mem::take(&mut self.touched);
         self.doubtful.extend(step.touched.iter().filter_map(|touched| match touched {
-            Touched::Task(id) => Some(*id),
+            Touched::Task(id) if self.waiting.contains(id) => Some(*id),
             _ => None,
         }));
         *wakes = self.wakes;
@@ -138,7 +138,7 @@ impl Story {
 
             Event::Register { fd, bits, key } => self.register(step, *fd, *bits, *key),
             Event::Removed { fd, .. } => self.removed(step, *fd, record.thread),
-            Event::Deregister { source } => self.deregister(step, *source),
+            Event::Deregister { source, .. } => self.deregister(step, *source),
             Event::Call { name, first, result } => self.call(step, name, *first, *result),
             Event::Ready { datum, bits } => self.ready(step, *datum, *bits),
             Event::NotReady { source, reads, short } => {
@@ -152,7 +152,7 @@ impl Story {
                 self.give_up(step, self.holder(*source, !writes), *claim)
             }
             Event::Taken { source } => self.take_reader(step, *source),
-            Event::TakenAside { source, reads, writes } => {
+            Event::TakenAside { of: (_, source), reads, writes } => {
                 self.take_aside(step, *source, [*reads, *writes])
             }
 
@@ -192,7 +192,7 @@ impl Story {
     fn set_phase(&mut self, id: u64, phase: Phase) {
         match phase {
             Phase::Waiting => self.waiting.insert(id),
-            _ => self.waiting.remove(&id),
+            _ => self.waiting.remove(&id) && self.doubtful.remove(&id),
         };
         self.task_mut(id).into_iter().for_each(|task| task.phase = phase);
     }

@@ -114,6 +114,24 @@ fn a_runtime_that_does_everything_right_passes_every_check() {
 }
 
 #[test]
+fn who_has_woken_itself_and_ended_is_not_counted_in_the_queue() {
+    let mut runtime = Broken::new();
+    let other = Number::of_task(1, 1, 2);
+    let about = About { spawned_at: Location::caller(), future: || "a future", name: None };
+    runtime
+        .does(Event::Spawn { number: other, id: 2, about })
+        .does(Event::Enqueue { number: other });
+    runtime
+        .polls()
+        .does(Event::Wake { number: number() })
+        .does(Event::Enqueue { number: number() });
+    runtime.ends().does(Event::Poll { number: other });
+    runtime.does(Event::Wait { place: (1, 0, false, 0), number: Some(other), at: None });
+    runtime.does(Event::Polled { number: other, is_ready: false }).sleeps();
+    assert!(runtime.told.contains("[queue 0, parked 1"), "{}", runtime.told);
+}
+
+#[test]
 fn a_poll_that_nobody_has_asked_for_is_found() {
     let mut runtime = Broken::new();
     runtime.polls().waits().is_pending().polls();
@@ -244,7 +262,7 @@ fn who_waits_both_ways_and_is_woken_to_write_still_waits_to_read() {
     let (number, at) = (Some(number()), None);
     runtime.does(Event::Wait { place: (1, 0, true, 4), number, at }).is_pending();
     runtime.does(Event::Ready { datum: 1 << 32, bits: 4 });
-    runtime.does(Event::TakenAside { source: 0, reads: false, writes: true });
+    runtime.does(Event::TakenAside { of: (1, 0), reads: false, writes: true });
     runtime.does(Event::Wake { number: self::number() });
     assert!(runtime.told.contains("fd 5 OUT -> WAKE t1"), "{}", runtime.told);
     runtime.does(Event::Enqueue { number: self::number() }).polls().is_pending().sleeps();
@@ -273,9 +291,9 @@ fn a_number_that_is_anothers_before_the_letter_has_come_is_that_others() {
     let (number, at) = (Some(number()), None);
     runtime.does(Event::Wait { place: (1, 1, false, 0), number, at }).is_pending();
     assert!(runtime.told.contains("PARKED on fd 5 readable"), "{}", runtime.told);
-    runtime.does(Event::Deregister { source: 0 }).sleeps();
+    runtime.does(Event::Deregister { runtime: 1, source: 0 }).sleeps();
     assert_eq!(runtime.found, [""; 0]);
-    runtime.does(Event::Deregister { source: 1 }).sleeps();
+    runtime.does(Event::Deregister { runtime: 1, source: 1 }).sleeps();
     assert_found(&runtime, "no lost waker");
 }
 
@@ -312,7 +330,7 @@ fn to_tell_of_a_sleep_costs_the_same_however_many_wait() {
     for index in 2..10_000 {
         runtime.does(Event::Enqueue { number: task(index) });
         runtime
-            .does(Event::Deregister { source: index })
+            .does(Event::Deregister { runtime: 1, source: index })
             .does(Event::TakenOut { id: index.into() });
     }
     assert_eq!(runtime.found, [""; 0]);

@@ -212,7 +212,7 @@ impl Guard {
     // ---- the process of all tests -----------------------------------------------------------------
 
     /// A machine that does other things as well makes a body use more of the processor, and nothing makes it use
-    /// less: of three runs the least counts. Whoever spins does so in each.
+    /// less: of three runs the least counts, and each is told of. Whoever always spins does so in each.
     fn outside(self, name: &str, which: &str) -> Verdict {
         let mut verdict = self.one_run(name, which);
         for run in 2..=3 {
@@ -221,6 +221,7 @@ impl Guard {
                 break;
             }
             let before = verdict.used;
+            eprintln!("{name}: {breaches:?}, so again, {run} of 3");
             verdict = self.one_run(name, which);
             verdict.used = format!("{before}\nagain, {run} of 3\n{}", verdict.used);
         }

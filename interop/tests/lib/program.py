@@ -92,8 +92,8 @@ def at_rest(look):
 
 
 def free_port():
-    """For programs that take no port 0: free for TCP and UDP, and not one of those that the kernel gives to connections, since it may
-    give it away meanwhile. Another such test may take it first, if seldom."""
+    """For programs that take no port 0: free for TCP and UDP, and not one of those that the kernel gives to connections (if there is room below
+    them), since it may give it away meanwhile. Another such test may take it first, if seldom."""
     with open("/proc/sys/net/ipv4/ip_local_port_range") as given:
         low = int(given.read().split()[0])
     while True:

@@ -48,6 +48,7 @@ const other = event => event.wake ? E.findIndex(it => it.wake === -event.wake) :
 const isFd = whom => /^fd\d+$/.test(whom || '');
 /** Whether an event is about it. A descriptor is in the words; whoever wakes a task tells of it too. */
 function about(whom) {
+  if (!/^(root|rt|t\d+|thread \d+|fd\d+)$/.test(whom)) return () => false;
   if (!isFd(whom)) { const woken = new RegExp(`-> WAKE ${whom}\\b`); return event => event.who === whom || woken.test(event.what); }
   const fd = whom.slice(2), named = new RegExp(`\\bfd ${fd}\\b|\\b(?!socket)[a-z]\\w*\\(${fd}\\)|\\b(socket|accept4)\\(\\d+\\) = ${fd}\\b`);
   return event => named.test(event.what) || named.test(event.more);

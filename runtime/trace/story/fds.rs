@@ -47,7 +47,7 @@ impl Story {
             let why = "Before the descriptor is closed: its number may be another's at once.";
             step.tell("deregister", format!("epoll_ctl(DEL, fd {number})"), why);
         } else {
-            let why = "It was taken out of epoll on another thread, and its number may be another's by now. So it is known by its key.";
+            let why = "It is out of epoll already: it was dropped on another thread, or its owner has closed it. Its number may be another's by now, so it is known by its key.";
             step.tell("deregister", format!("what was fd {number} is forgotten"), why);
         }
     }
@@ -63,8 +63,9 @@ impl Story {
         if !["fcntl", "getsockname", "getsockopt", "setsockopt"].contains(&call) {
             let source = RawFd::try_from(first).ok().and_then(|fd| self.registered.get(&fd));
             if let Some((source, fd)) = source.and_then(|it| Some((*it, self.fds.get_mut(it)?))) {
-                fd.last_call = Some(result);
-                self.called.push(source);
+                if fd.last_call.replace(result).is_none() {
+                    self.called.push(source);
+                }
             }
         }
         let (told, why) = match result {

@@ -59,6 +59,7 @@ impl Story {
         if id != ROOT {
             // Entries of tasks that have ended are passed over.
             while self.take_first().is_some_and(|first| first != id) {}
+            self.pass_ended();
         }
         self.polling.push(id);
         self.taken.clear();
@@ -168,11 +169,16 @@ impl Story {
             });
         }
         self.set_phase(id, Phase::Ended);
+        self.pass_ended();
+        self.let_go(Holder::Task(id), PLACE);
+    }
+
+    /// Who has ended may be in the queue still, but is not waited for.
+    fn pass_ended(&mut self) {
         let is_over = |task: Option<&Task>| task.is_none_or(|task| task.phase == Phase::Ended);
         while self.queue.front().is_some_and(|first| is_over(self.tasks.get(first))) {
             self.take_first();
         }
-        self.let_go(Holder::Task(id), PLACE);
     }
 
     /// Out of the queue.

@@ -83,11 +83,12 @@ impl Story {
     // ---- other threads
 
     pub(super) fn letter(&mut self, step: &mut Step, number: Option<Number>, thread: u32) {
-        let what = match number.and_then(|number| self.id(number)) {
-            Some(id) => {
+        let what = match number.map(|number| self.id(number)) {
+            Some(Some(id)) => {
                 self.letters.entry(id).or_default().push_back(thread);
                 format!("letter: wake {}", name(id))
             }
+            Some(None) => "letter: wake a task that has ended".into(),
             None => "letter: a job".into(),
         };
         let why = "Another thread may not touch the tasks: it puts a letter into the mailbox.";

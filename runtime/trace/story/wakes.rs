@@ -18,6 +18,7 @@ impl Story {
             return step.tell("wake", "  wake of a task that has ended: nothing", why);
         };
         let aside = self.taken.remove(&id);
+        let letter = matches!(self.cause, Cause::Letters).then(|| self.take_letter(id));
         let by = match aside.unwrap_or_else(|| self.cause.clone()) {
             _ if self.polling.last() == Some(&id) => "itself".into(),
             _ if !self.polling.is_empty() => {
@@ -26,7 +27,7 @@ impl Story {
             Cause::Event(fd, events) => format!("fd {fd} {}", bits(events)),
             Cause::Timer => "a timer".into(),
             Cause::End(id) => format!("the end of {}", name(id)),
-            Cause::Letters => self.take_letter(id),
+            Cause::Letters => letter.unwrap_or_default(),
             Cause::Outside => "whoever runs the loop".into(),
         };
         let (wake, now) = (self.wakes + 1, self.now);
