@@ -225,7 +225,7 @@ pub fn run(plan: &Plan, mut link: Link) -> bool {
     resident.reserve_exact(1 << 16);
     let trips = RefCell::new(all_trips);
     let mut figures = (0, 0, 0);
-    let mut lately = [i64::MAX; 3];
+    let mut lately = [0; 3]; // Of the first looks none is judged alone.
     let mut episodes = 0;
     runtime.block_on(async {
         let listener = Rc::new(AsyncTcpListener::bind("0.0.0.0:0").await.expect("a listener"));
