@@ -22,7 +22,7 @@
 //!  one line       when a thread pauses       one for each runtime
 //! ```
 //!
-//! An event costs the loop some 310 instructions and no allocation when it is recorded (`bench/counts` asserts it, `bench/README.md` has
+//! An event costs the loop some 282 instructions and no allocation when it is recorded (`bench/counts` asserts it, `bench/README.md` has
 //! nanoseconds), and many times that when it is told, which takes texts, however many tasks wait. Those of all threads stand in one
 //! queue, in the order of their stamps. They are told before a thread sleeps, or when 1,024 are kept; a log is written at
 //! once, line by line, so that nothing is missing when the program hangs. With the feature, and nothing asked for, a hook is a load
