@@ -227,19 +227,21 @@ fn a_socket_that_is_dropped_outside_its_runtime_goes_out_of_its_own_story() {
 
 /// It has a copy of what was recorded, and of locks that others may have had.
 #[test]
+#[allow(unsafe_code)]
 fn a_forked_child_records_nothing() {
     let body = || {
         block_on(async {
-            #[allow(unsafe_code)]
-            // SAFETY: the child leaves by `_exit`.
-            unsafe {
-                let child = libc::fork();
-                if child == 0 {
-                    waken::trace::note("in the child");
-                    libc::_exit(0);
-                }
-                libc::waitpid(child, std::ptr::null_mut(), 0);
+            // SAFETY: no other thread of this process holds a lock: there is libtest's main thread, which waits.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                waken::trace::note("in the child");
+                // SAFETY: ends the child here, before it returns into the parent's tests.
+                unsafe { libc::_exit(0) };
             }
+            let mut status = -1;
+            // SAFETY: `status` outlives the call.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert_eq!(status, 0);
             waken::trace::note("in the parent");
         });
     };
