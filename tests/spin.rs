@@ -26,6 +26,13 @@ fn in_turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The body of a test that begins by waiting until looking pays.
+#[track_caller]
+fn looking(body: impl FnOnce()) {
+    let _turn = in_turn();
+    guard(300).cpu_ms(300_000).run(body);
+}
+
 /// A peer that answers each byte so long after it came. It stays awake, so that its answers do not wait for a core.
 fn answer_after(mut peer: TcpStream, thought: Duration) {
     peer.set_nonblocking(true).unwrap();
@@ -99,8 +106,7 @@ fn by_default_it_looks_for_at_most_40_microseconds() {
 
 #[test]
 fn what_comes_soon_is_looked_for() {
-    let _turn = in_turn();
-    guard(300).cpu_ms(300_000).run(|| until_it_looks(&patient(), 32));
+    looking(|| until_it_looks(&patient(), 32));
 }
 
 #[test]
@@ -132,8 +138,7 @@ fn a_program_is_overruled_by_the_environment() {
 
 #[test]
 fn whoever_is_idle_does_not_look() {
-    let _turn = in_turn();
-    guard(300).cpu_ms(300_000).run(|| {
+    looking(|| {
         let runtime = patient();
         until_it_looks(&runtime, 16);
         runtime.block_on(async {
@@ -167,8 +172,7 @@ fn timers_alone_are_slept_for() {
 
 #[test]
 fn looking_ends_when_it_does_not_pay_any_more() {
-    let _turn = in_turn();
-    guard(300).cpu_ms(300_000).run(|| {
+    looking(|| {
         let runtime = patient();
         until_it_looks(&runtime, 16);
         runtime.block_on(async {
@@ -190,8 +194,7 @@ fn looking_ends_when_it_does_not_pay_any_more() {
 
 #[test]
 fn a_letter_is_found_by_looking() {
-    let _turn = in_turn();
-    guard(300).cpu_ms(300_000).run(|| {
+    looking(|| {
         let runtime = patient();
         until_it_looks(&runtime, 16);
         let (ask, asked) = mpsc::channel::<Waker>();
@@ -230,8 +233,7 @@ fn a_letter_is_found_by_looking() {
 
 #[test]
 fn neither_a_timer_nor_a_turn_is_late_or_early_because_of_a_look() {
-    let _turn = in_turn();
-    guard(300).cpu_ms(300_000).run(|| {
+    looking(|| {
         let runtime = Builder::new().spin(Duration::from_millis(50)).build().unwrap();
         until_it_looks(&runtime, 16);
         let (stream, _peer) = {
@@ -261,8 +263,7 @@ fn neither_a_timer_nor_a_turn_is_late_or_early_because_of_a_look() {
 /// A peer that only sends does not send faster because we are awake.
 #[test]
 fn whoever_only_reads_does_not_look() {
-    let _turn = in_turn();
-    guard(300).cpu_ms(300_000).run(|| {
+    looking(|| {
         let runtime = patient();
         until_it_looks(&runtime, 16);
         runtime.block_on(async {
@@ -322,8 +323,7 @@ fn turns_that_may_not_wait_earn_nothing() {
 /// Invariant 16: what a look has found is not announced as well.
 #[test]
 fn a_letter_that_a_look_has_found_leaves_the_descriptor_as_it_is() {
-    let _turn = in_turn();
-    guard(300).cpu_ms(300_000).run(|| {
+    looking(|| {
         let runtime = patient();
         let (ask, asked) = mpsc::channel::<Waker>();
         let thread = thread::spawn(move || asked.into_iter().for_each(Waker::wake));
