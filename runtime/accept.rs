@@ -23,7 +23,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The line that accepts, and pauses.
-type At = &'static Location<'static>;
+type Line = &'static Location<'static>;
 
 /// A socket of std's that accepts.
 pub(crate) trait Listener: AsFd {
@@ -66,12 +66,16 @@ impl<L: Listener> Acceptor<L> {
     }
 
     /// What waits for clients, one after the other.
-    pub(crate) fn accepting(&self, at: At) -> Accepting<'_, L> {
+    pub(crate) fn accepting(&self, at: Line) -> Accepting<'_, L> {
         Accepting { acceptor: self, claim: self.listener.claim(Some(at), false), at, pause: None }
     }
 
     /// The same through a poll function, where no future can be dropped: the last waker is kept.
-    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>, at: At) -> Poll<io::Result<L::Client>> {
+    pub(crate) fn poll_accept(
+        &self,
+        cx: &mut Context<'_>,
+        at: Line,
+    ) -> Poll<io::Result<L::Client>> {
         if self.pausing.load(Relaxed) {
             // Taken out while it is polled: a waker's code must not run under the lock.
             let mut kept = self.pause().kept.take();
@@ -101,7 +105,7 @@ impl<L: Listener> Acceptor<L> {
     }
 
     /// Waits until it makes sense to accept again.
-    fn poll_pause(&self, cx: &Context<'_>, pause: &mut Option<Sleep>, at: At) -> Poll<()> {
+    fn poll_pause(&self, cx: &Context<'_>, pause: &mut Option<Sleep>, at: Line) -> Poll<()> {
         if !self.pausing.load(Relaxed) {
             return Poll::Ready(());
         }
@@ -155,7 +159,7 @@ impl<L: Listener> Acceptor<L> {
 pub(crate) struct Accepting<'a, L> {
     acceptor: &'a Acceptor<L>,
     claim: Claim<'a, L, Read>,
-    at: At,
+    at: Line,
     pause: Option<Sleep>,
 }
 

@@ -79,12 +79,11 @@ impl Registration {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
                     current::spend();
-                    note_urgent(source, interest, &result);
+                    note(source, interest, &result);
                     if interest.reads() {
                         source.stop_kept::<Read>(cx.waker());
                     }
                     if interest.has(Interest::WRITABLE) {
-                        current::talks();
                         source.stop_kept::<Write>(cx.waker());
                     }
                     return Poll::Ready(result);
@@ -209,10 +208,7 @@ impl<T> Registered<T> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => clear(source, interest),
             _ => {
                 current::spend();
-                if interest.has(Interest::WRITABLE) {
-                    current::talks();
-                }
-                note_urgent(source, interest, &result);
+                note(source, interest, &result);
             }
         }
         result
@@ -233,10 +229,7 @@ impl<T> Registered<T> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
-                    if interest.has(Interest::WRITABLE) {
-                        current::talks();
-                    }
-                    note_urgent(&self.registration.0, interest, &result);
+                    note(&self.registration.0, interest, &result);
                     return result;
                 }
             }
@@ -244,7 +237,11 @@ impl<T> Registered<T> {
     }
 }
 
-fn note_urgent<R>(source: &Source, interest: Interest, result: &io::Result<R>) {
+/// An operation is done: what it may have written may be answered, and what it has read may have been urgent.
+fn note<R>(source: &Source, interest: Interest, result: &io::Result<R>) {
+    if interest.has(Interest::WRITABLE) {
+        current::talks();
+    }
     if interest.has(Interest::PRIORITY) && result.is_ok() {
         source.was_urgent();
     }

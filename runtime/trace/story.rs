@@ -190,10 +190,12 @@ impl Story {
 
     /// What it does from here on.
     fn set_phase(&mut self, id: u64, phase: Phase) {
-        match phase {
-            Phase::Waiting => self.waiting.insert(id),
-            _ => self.waiting.remove(&id) && self.doubtful.remove(&id),
-        };
+        if phase == Phase::Waiting {
+            self.waiting.insert(id);
+        } else {
+            self.waiting.remove(&id);
+            self.doubtful.remove(&id);
+        }
         self.task_mut(id).into_iter().for_each(|task| task.phase = phase);
     }
 

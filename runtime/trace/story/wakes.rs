@@ -27,7 +27,7 @@ impl Story {
             Cause::Event(fd, events) => format!("fd {fd} {}", bits(events)),
             Cause::Timer => "a timer".into(),
             Cause::End(id) => format!("the end of {}", name(id)),
-            Cause::Letters => letter.unwrap_or_default(),
+            Cause::Letters => letter.unwrap_or_else(|| "another thread".into()),
             Cause::Outside => "whoever runs the loop".into(),
         };
         let (wake, now) = (self.wakes + 1, self.now);
