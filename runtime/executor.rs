@@ -9,16 +9,14 @@
 //! ```
 
 use crate::number::Number;
-use crate::slab::Slab;
 use crate::spawned::{Payload, Spawned, take_payload};
-use std::borrow::Cow;
+use crate::tasks::{About, Ended, Joiner, Task, TaskKey, Tasks};
 use std::mem;
-use std::panic::Location;
 use std::task::Waker;
 
 pub(crate) struct Executor {
     pub(crate) runtime: u32,
-    tasks: Slab<Task>,
+    pub(crate) tasks: Tasks,
     /// The tasks that were woken and not yet polled, in the order of their wakes: from `head` on. `spawn` and
     /// `schedule` put in behind; `next` takes out. A task that has ended meanwhile stays in, and is passed over.
     ready: Vec<Number>,
@@ -49,72 +47,20 @@ pub(crate) struct Counts {
 const NOTHING_YET: Counts =
     Counts { alive: 0, spawned: 0, panicked: 0, polls: 0, wakes: 0, budget_yields: 0 };
 
-/// What the executor keeps for one task beside its future.
-pub(crate) struct Task {
-    /// Never reused, unlike the key and the number.
-    pub(crate) id: u64,
-    /// What a wake compares, and changes:
-    ///
-    /// ```text
-    ///  n   the task with the number n waits, or is being polled: a wake queues it
-    /// !n   it is queued: a wake changes nothing
-    ///  0   it has ended
-    /// ```
-    mark: Number,
-    /// Away while it is being polled. When the task has ended: what it has left.
-    future: Option<Spawned>,
-    /// How it has ended.
-    ended: Option<Ended>,
-    pub(crate) joiner: Option<Waker>,
-    /// Nobody will ask for the output.
-    detached: bool,
-    aborted: bool,
-    /// When it was last polled, by the coarse clock.
-    pub(crate) polled: u32,
-    /// For `forgotten.rs`.
-    pub(crate) clones: u8,
-    pub(crate) polls: u64,
-    pub(crate) about: About,
+/// What is left to do when a task has ended: foreign code, so that no borrow may be held.
+pub(crate) enum Rest {
+    Wake(Waker),
+    /// Nobody will ever join it.
+    Drop,
 }
 
-/// What is known of a task from its spawning.
-pub(crate) struct About {
-    pub(crate) spawned_at: &'static Location<'static>,
-    pub(crate) future: fn() -> &'static str,
-    /// Behind a box, since few tasks have one and all would pay for its room.
-    pub(crate) name: Option<Box<Cow<'static, str>>>,
-}
-
-impl About {
-    #[inline]
-    pub(crate) fn of<F>(
-        name: Option<Box<Cow<'static, str>>>,
-        spawned_at: &'static Location<'static>,
-    ) -> About {
-        About { spawned_at, future: std::any::type_name::<F>, name }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
-    Finished,
-    Panicked,
-    Cancelled,
-}
+/// How a task has ended, and what it has left: its output, or its panic.
+pub(crate) type Left = (Ended, Option<Spawned>);
 
 /// The task that is polled next.
 pub(crate) struct Next {
     pub(crate) number: Number,
     pub(crate) future: Spawned,
-}
-
-/// Where a task is, and which task it was: what handles hold.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TaskKey {
-    pub(crate) id: u64,
-    pub(crate) index: u32,
-    /// The serial of its runtime.
-    pub(crate) runtime: u32,
 }
 
 /// What a task is doing.
@@ -129,19 +75,12 @@ pub enum State {
     Waiting,
 }
 
-impl Task {
-    /// Whether it waits for a wake, and nothing else has been asked of it.
-    pub(crate) fn is_waiting(&self, number: Number) -> bool {
-        self.mark == number && self.future.is_some() && !self.aborted
-    }
-}
-
 impl Executor {
     /// For a runtime that gives each poll a budget of `limit` operations.
     pub(crate) const fn new(runtime: u32, limit: i32) -> Executor {
         Executor {
             runtime,
-            tasks: Slab::new(),
+            tasks: Tasks::new(),
             ready: Vec::new(),
             head: 0,
             is_root_woken: false,
@@ -159,23 +98,25 @@ impl Executor {
     pub(crate) fn spawn(&mut self, future: Spawned, about: About) -> TaskKey {
         self.counts.spawned += 1;
         self.counts.alive += 1;
-        let (runtime, index) = (self.runtime, self.tasks.next_key().index);
+        let (runtime, (index, entry)) = (self.runtime, self.tasks.vacancy());
         let id = (runtime as u64) << 48 | (self.counts.spawned & (u64::MAX >> 16));
         let number = Number::of_task(runtime, index, id);
         trace!(Spawn { number, id, about: About { name: about.name.clone(), ..about } });
-        self.tasks.insert(Task {
+        let task = Task {
             id,
             mark: !number,
             future: Some(future),
             ended: None,
-            joiner: None,
+            joiner: Joiner::NOBODY,
             detached: false,
             aborted: false,
             polled: self.clock,
             clones: 0,
             polls: 0,
             about,
-        });
+        };
+        // Nothing is in it, and to say so spares the code that would drop it.
+        mem::forget(mem::replace(entry, task));
         self.enqueue(number);
         TaskKey { id, index, runtime }
     }
@@ -275,10 +216,10 @@ impl Executor {
         }
     }
 
-    /// The future is gone, and has left something, or nothing. From here on nobody can wake the task. Returns
-    /// who is to be woken.
+    /// The future is gone, and has left something, or nothing. From here on nobody can wake the task. Wakes the task
+    /// that waits for it, and returns what else is to be done.
     #[inline]
-    pub(crate) fn end(&mut self, index: u32, left: Option<Spawned>, ended: Ended) -> Option<Waker> {
+    pub(crate) fn end(&mut self, index: u32, left: Option<Spawned>, ended: Ended) -> Option<Rest> {
         trace!(End { index, how: ended });
         self.counts.alive -= 1;
         self.counts.panicked += u64::from(ended == Ended::Panicked);
@@ -286,59 +227,77 @@ impl Executor {
         task.mark = Number::NONE;
         mem::forget(mem::replace(&mut task.future, left)); // `None`, see `next`.
         task.ended = Some(ended);
-        task.joiner.take()
-    }
-
-    /// Takes out a task that has ended, when nobody will ever join it.
-    pub(crate) fn take_detached(&mut self, index: u32) -> Option<Task> {
-        if self.tasks.at_mut(index)?.detached { self.tasks.remove_at(index) } else { None }
+        let rest = task.detached.then_some(Rest::Drop);
+        match self.tasks.set_joiner(index, Joiner::NOBODY) {
+            Joiner::Number(Number::NONE) => rest,
+            Joiner::Number(number) => {
+                self.schedule(number);
+                None
+            }
+            Joiner::Foreign(waker) => Some(Rest::Wake(waker)),
+        }
     }
 
     /// How the task has ended, if it has. A key of no task: cancelled.
     #[inline(always)]
     pub(crate) fn ended(&mut self, key: TaskKey) -> Option<Ended> {
-        self.find(key).map_or(Some(Ended::Cancelled), |task| task.ended)
+        self.tasks.find(key).map_or(Some(Ended::Cancelled), |task| task.ended)
     }
 
-    /// Whether the task's end will wake `waker` already, so that it need not be cloned again.
+    /// Whether the task's end will wake `waker` already, which is foreign, so that it need not be cloned again.
     pub(crate) fn is_awaited_by(&mut self, key: TaskKey, waker: &Waker) -> bool {
-        self.find(key).is_some_and(|it| it.joiner.as_ref().is_some_and(|it| it.will_wake(waker)))
+        let joiner = self.tasks.find(key).map(|task| &task.joiner);
+        matches!(joiner, Some(Joiner::Foreign(joiner)) if joiner.will_wake(waker))
     }
 
-    /// The task's end will wake `waker`, in whose place the one that was kept before comes out. If it has ended, the
-    /// same one comes out.
+    /// How the task has ended, and what it has left, which leaves the table with it. If it has not, its end will wake the
+    /// task with this number, and who waited for it before comes out.
     #[inline(always)]
-    pub(crate) fn wait_for(&mut self, key: TaskKey, waker: Waker) -> Result<Option<Waker>, Waker> {
-        match self.find(key) {
-            Some(task) if task.ended.is_none() => Ok(task.joiner.replace(waker)),
+    pub(crate) fn join(&mut self, key: TaskKey, number: Number) -> Result<Left, Joiner> {
+        let Some(task) = self.tasks.find(key) else { return Ok((Ended::Cancelled, None)) };
+        let Some(ended) = task.ended else {
+            trace!(Join { id: key.id, number: Some(number) });
+            return Err(self.tasks.set_joiner(key.index, Joiner::Number(number)));
+        };
+        if task.about.name.is_some() {
+            return Ok((ended, self.take_named(key.index)));
+        }
+        let left = task.future.take();
+        self.tasks.vacate(key.index);
+        Ok((ended, left))
+    }
+
+    #[cold] // So that the rest needs no destructor.
+    #[inline(never)]
+    fn take_named(&mut self, index: u32) -> Option<Spawned> {
+        self.tasks.take(index)?.future
+    }
+
+    /// The same for a foreign waker, which comes back if the task has ended.
+    pub(crate) fn wait_for(&mut self, key: TaskKey, waker: Waker) -> Result<Joiner, Waker> {
+        match self.tasks.find(key) {
+            Some(task) if task.ended.is_none() => {
+                trace!(Join { id: key.id, number: None });
+                Ok(self.tasks.set_joiner(key.index, Joiner::Foreign(waker)))
+            }
             _ => Err(waker),
         }
-    }
-
-    /// What the ended task has left, which leaves the table with it.
-    #[inline(always)]
-    pub(crate) fn take_left(&mut self, key: TaskKey) -> Option<Spawned> {
-        let task = self.find(key)?;
-        debug_assert!(task.joiner.is_none(), "an ended task has no joiner");
-        let (left, _name) = (task.future.take(), task.about.name.take());
-        self.tasks.forget_at(key.index);
-        left
     }
 
     /// Nobody will join the task. What comes out is user's code when it is dropped: the waker of whoever waited
     /// for it, and a task that has ended, with what it has left.
     #[must_use]
-    pub(crate) fn detach(&mut self, key: TaskKey) -> (Option<Waker>, Option<Task>) {
-        let Some(task) = self.find(key) else { return (None, None) };
+    pub(crate) fn detach(&mut self, key: TaskKey) -> (Joiner, Option<Task>) {
+        let Some(task) = self.tasks.find(key) else { return (Joiner::NOBODY, None) };
         task.detached = true;
-        let joiner = task.joiner.take();
         let out = task.ended.is_some() && !self.closing;
-        (joiner, if out { self.tasks.remove_at(key.index) } else { None })
+        let joiner = self.tasks.set_joiner(key.index, Joiner::NOBODY);
+        (joiner, if out { self.tasks.take(key.index) } else { None })
     }
 
     /// The future will be dropped when the task's turn comes, never here.
     pub(crate) fn abort(&mut self, key: TaskKey) {
-        if let Some(task) = self.find(key) {
+        if let Some(task) = self.tasks.find(key) {
             trace!(Abort { id: key.id });
             task.aborted = true;
             self.schedule(Number::of_task(key.runtime, key.index, key.id));
@@ -357,29 +316,24 @@ impl Executor {
         None
     }
 
-    /// The task with this number, if it has not ended.
-    pub(crate) fn task(&mut self, number: Number) -> Option<&mut Task> {
-        let task = self.tasks.at_mut(number.index());
-        task.filter(|task| task.ended.is_none() && [number, !number].contains(&task.mark))
-    }
-
     /// The runtime ends: where there are tasks now, to be taken out one by one.
     pub(crate) fn close(&mut self) -> Vec<u32> {
         self.closing = true;
-        self.tasks.iter().map(|(key, _)| key.index).collect()
+        self.tasks.iter().map(|(index, _)| index).collect()
     }
 
-    pub(crate) fn take_out(&mut self, index: u32) -> (Option<Waker>, Option<Task>) {
-        let Some(mut task) = self.tasks.remove_at(index) else { return (None, None) };
+    /// And tells who is to be woken.
+    pub(crate) fn take_out(&mut self, index: u32) -> (Joiner, Option<Task>) {
+        let Some(mut task) = self.tasks.take(index) else { return (Joiner::NOBODY, None) };
         self.counts.alive -= u64::from(task.ended.is_none());
         trace!(TakenOut { id: task.id });
-        (task.joiner.take(), Some(task))
+        (mem::replace(&mut task.joiner, Joiner::NOBODY), Some(task))
     }
 
     /// Shows every task that has not ended: what is known of it, and what it is doing.
     pub(crate) fn for_each(&self, mut show: impl FnMut(&Task, Number, State)) {
-        for (key, task) in self.tasks.iter().filter(|(_, task)| task.ended.is_none()) {
-            let number = Number::of_task(self.runtime, key.index, task.id);
+        for (index, task) in self.tasks.iter().filter(|(_, task)| task.ended.is_none()) {
+            let number = Number::of_task(self.runtime, index, task.id);
             let state = match &task.future {
                 None => State::Running,
                 Some(_) if task.mark == !number => State::Runnable,
@@ -387,12 +341,6 @@ impl Executor {
             };
             show(task, number, state);
         }
-    }
-
-    /// The task that a handle means, if it is still in the table.
-    #[inline]
-    fn find(&mut self, key: TaskKey) -> Option<&mut Task> {
-        self.tasks.at_mut(key.index).filter(|task| task.id == key.id)
     }
 }
 

@@ -4,13 +4,11 @@
 
 use crate::current;
 use crate::number::Number;
+use crate::tasks::MANY;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// So many clones, or a task that was told of already: no longer counted.
-const MANY: u8 = u8::MAX;
 
 /// Whose wakers were cloned or dropped on other threads, or under other runtimes.
 static ELSEWHERE: Mutex<BTreeSet<Number>> = Mutex::new(BTreeSet::new());
@@ -25,12 +23,7 @@ fn elsewhere() -> MutexGuard<'static, BTreeSet<Number>> {
 /// A clone of a waker was made, or dropped, of a runtime that lives.
 pub(crate) fn count(number: Number, made: bool) {
     if number.runtime() == current::runtime() as u16 {
-        current::executor(|executor| match executor.task(number) {
-            Some(task) if task.clones == MANY => {}
-            Some(task) if made => task.clones += 1,
-            Some(task) => task.clones = task.clones.saturating_sub(1),
-            None => {}
-        });
+        current::executor(|executor| executor.tasks.count(number, made));
     } else if elsewhere().len() < MOST_ELSEWHERE {
         elsewhere().insert(number);
     }
@@ -39,7 +32,10 @@ pub(crate) fn count(number: Number, made: bool) {
 /// Whether the task waits, and no clone of its waker is known of.
 pub(crate) fn is_without_clone(number: Number) -> bool {
     let is_without = current::executor(|executor| {
-        executor.task(number).is_some_and(|task| task.clones == 0 && task.is_waiting(number))
+        executor
+            .tasks
+            .meant_by(number)
+            .is_some_and(|task| task.clones == 0 && task.is_waiting(number))
     });
     is_without && elsewhere().len() < MOST_ELSEWHERE && !elsewhere().contains(&number)
 }
@@ -47,7 +43,9 @@ pub(crate) fn is_without_clone(number: Number) -> bool {
 /// Tells of a task, once, on standard error, as std's panic hook does it; and of no more than ten in a process.
 pub(crate) fn tell(number: Number, who: &str) {
     static TOLD: AtomicU32 = AtomicU32::new(0);
-    current::executor(|executor| executor.task(number).into_iter().for_each(|it| it.clones = MANY));
+    current::executor(|executor| {
+        executor.tasks.meant_by(number).into_iter().for_each(|it| it.clones = MANY)
+    });
     if TOLD.fetch_add(1, Relaxed) < 10 {
         // As std's panic hook: a standard error that is closed or full is nobody's panic.
         let _lost = writeln!(

@@ -44,7 +44,7 @@
 //!
 //! A turn polls each task once that was ready when it began; then the kernel brings up to 256 events, and timers that are due
 //! fire. Within one poll a task may have 128 operations that are ready; then it lets the others go first. [`Builder`] changes
-//! all of that. A pending task costs 104 bytes, in tables whose room doubles, and one allocation for its future; an idle connection, in a
+//! all of that. A pending task costs 96 bytes, in tables whose room doubles, and one allocation for its future; an idle connection, in a
 //! task of its own, less than 400 bytes beside its buffer. A task that has ended keeps the room of its future until it is joined, or
 //! its handle is dropped. After a burst the tables keep their room, at most 112 bytes a task and 16 a socket, until no task, or no
 //! socket, is left.
@@ -82,6 +82,7 @@ mod source;
 mod spawned;
 #[allow(unsafe_code)] // The one place. See `ARCHITECTURE.md`.
 mod sys;
+mod tasks;
 mod tcp;
 mod timers;
 mod traits;

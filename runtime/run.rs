@@ -5,13 +5,14 @@
 //! and for wakers that are not ours. All of this concerns the runtime that is current.
 
 use crate::current::{self, Now};
-use crate::executor::{Ended, Next, Task, TaskKey};
+use crate::executor::{Next, Rest};
 use crate::number::Number;
 use crate::spawned::{Payload, Spawned, contain, panicked};
-use crate::waker::{clone, drop_contained, wake_contained};
+use crate::tasks::{Ended, Joiner, Task, TaskKey};
+use crate::waker::{drop_contained, wake_contained};
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 /// What one is told whose poll ends under another runtime than it began.
 pub(crate) const HELD_ACROSS_AWAIT: &str =
@@ -55,9 +56,10 @@ pub(crate) fn run_ready(now: &Now, runtime: u32, most: usize, watch: &impl Watch
                 watch.pending(number);
                 executor = now.executor.borrow_mut();
             }
-        } else {
+        } else if let Some(rest) = executor.end(number.index(), Some(next.future), Ended::Finished)
+        {
             drop(executor);
-            end(number.index(), Some(next.future), Ended::Finished);
+            do_rest(number.index(), rest);
             executor = now.executor.borrow_mut();
         }
     }
@@ -109,36 +111,67 @@ fn drop_aborted(now: &Now, aborted: Option<Next>) {
     }
 }
 
+#[cold]
 fn end(index: u32, left: Option<Spawned>, ended: Ended) {
-    if let Some(joiner) = current::executor(|executor| executor.end(index, left, ended)) {
-        wake_contained(joiner);
-    } else if let Some(task) = current::executor(|executor| executor.take_detached(index)) {
-        // An output, or a panic's payload.
-        contain(|| drop(keep_panic(task)));
+    let rest = current::executor(|executor| executor.end(index, left, ended));
+    rest.into_iter().for_each(|rest| do_rest(index, rest));
+}
+
+/// What the end of a task leaves to do.
+fn do_rest(index: u32, rest: Rest) {
+    match rest {
+        Rest::Wake(joiner) => wake_contained(joiner),
+        Rest::Drop => {
+            let task = current::executor(|executor| executor.tasks.take(index));
+            // An output, or a panic's payload.
+            contain(|| drop(task.and_then(keep_panic)));
+        }
     }
 }
 
-/// How the task has ended and what it has left, or `cx` is woken when it does.
+/// Who is to wait for the end of a task, for [`Executor::join`](crate::executor::Executor::join): a task of ours. `Pending`:
+/// a foreign waker waits for it already. Nobody, when it did not have to.
 #[inline(always)]
-pub(crate) fn poll_join(key: TaskKey, cx: &Context<'_>) -> Poll<(Ended, Option<Spawned>)> {
-    loop {
-        if let Some(ended) = current::executor(|executor| executor.ended(key)) {
-            return Poll::Ready((ended, current::executor(|executor| executor.take_left(key))));
+pub(crate) fn poll_joiner(key: TaskKey, cx: &Context<'_>) -> Poll<Number> {
+    match Number::behind(cx.waker()) {
+        Some(number) if number.runtime() == key.runtime as u16 => Poll::Ready(number),
+        _ => poll_foreign(key, cx.waker()).map(|()| Number::NONE),
+    }
+}
+
+/// Lets a foreign waker wait for the end of a task. `Ready` when that has come.
+#[cold]
+fn poll_foreign(key: TaskKey, waker: &Waker) -> Poll<()> {
+    if current::executor(|executor| executor.is_awaited_by(key, waker)) {
+        return Poll::Pending;
+    }
+    // To clone it may run the loop, and with it the task to its end.
+    let waker = waker.clone();
+    match current::executor(|executor| executor.wait_for(key, waker)) {
+        Ok(before) => {
+            before.drop_contained();
+            Poll::Pending
         }
-        let is_foreign = Number::behind(cx.waker()).is_none();
-        if is_foreign && current::executor(|executor| executor.is_awaited_by(key, cx.waker())) {
-            return Poll::Pending;
+        Err(waker) => {
+            drop_contained(waker);
+            Poll::Ready(())
         }
-        trace!(Join { id: key.id, number: Number::behind(cx.waker()) });
-        let waker = clone(cx.waker());
-        match current::executor(|executor| executor.wait_for(key, waker)) {
-            Ok(None) => return Poll::Pending,
-            Ok(Some(old)) => {
-                drop_contained(old);
-                return Poll::Pending;
-            }
-            // A foreign waker's clone has run the loop, and with it the task to its end.
-            Err(waker) => drop_contained(waker),
+    }
+}
+
+impl Joiner {
+    /// Nobody is woken. A foreign waker is somebody's code: no borrow may be held.
+    #[inline]
+    pub(crate) fn drop_contained(self) {
+        if let Joiner::Foreign(waker) = self {
+            drop_contained(waker);
+        }
+    }
+
+    fn wake_contained(self) {
+        match self {
+            Joiner::Number(number) => number.wake(),
+            Joiner::Foreign(waker) => wake_contained(waker),
         }
     }
 }
@@ -159,7 +192,7 @@ pub(crate) fn drop_all() {
         for index in burst {
             let (joiner, task) = current::executor(|executor| executor.take_out(index));
             contain(|| drop(task));
-            joiner.into_iter().for_each(wake_contained);
+            joiner.wake_contained();
         }
     }
 }

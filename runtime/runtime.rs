@@ -20,13 +20,13 @@ pub use remote::{Remote, RemoteError, RemoteJoinHandle, remote};
 pub use workers::Workers;
 
 use crate::current::{self, Now};
-use crate::executor::About;
 use crate::home::{self, Entered, Parts};
 use crate::number::Number;
 use crate::run::{self, HELD_ACROSS_AWAIT};
 use crate::spawned::contain;
 use crate::sys;
 use crate::task::{self, JoinHandle};
+use crate::tasks::About;
 use crate::waker::{self, drop_contained, wake_contained};
 use std::fmt;
 use std::io;

@@ -117,15 +117,6 @@ impl<T> Slab<T> {
         Some(value)
     }
 
-    /// `remove_at`, for a value of which everything that would have to be dropped is out already.
-    #[inline(always)]
-    pub(crate) fn forget_at(&mut self, index: u32) {
-        if let Some(value) = self.entries.get_mut(index as usize).and_then(|it| it.value.take()) {
-            mem::forget(value);
-            self.vacate(index);
-        }
-    }
-
     #[inline]
     fn vacate(&mut self, index: u32) {
         self.entries[index as usize].next_free = self.free;

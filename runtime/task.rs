@@ -15,11 +15,11 @@ pub use info::{Id, TaskInfo, Wait, WaitOn};
 pub use set::JoinSet;
 
 use crate::current;
-use crate::executor::{About, Ended, TaskKey};
 use crate::home::{at_home, panic_outside, under};
 use crate::run;
 use crate::spawned::{erase, take_payload};
-use crate::waker::{drop_contained, mailbox_of};
+use crate::tasks::{About, Ended, TaskKey};
+use crate::waker::mailbox_of;
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
@@ -146,13 +146,21 @@ impl<T> JoinHandle<T> {
     /// `poll`, free of budget.
     fn poll_output(&mut self, cx: &Context<'_>) -> Poll<Result<T, JoinError>> {
         assert!(!self.joined, "a `JoinHandle` was polled again after it was ready");
-        let id = self.key.id;
-        if current::runtime() != self.key.runtime {
-            ended_or_panic(self.key, "a `JoinHandle` was awaited");
+        let (key, id) = (self.key, self.key.id);
+        if current::runtime() != key.runtime {
+            ended_or_panic(key, "a `JoinHandle` was awaited");
             self.joined = true;
             return Poll::Ready(Err(JoinError::cancelled(id)));
         }
-        let (ended, left) = ready!(run::poll_join(self.key, cx));
+        let number = ready!(run::poll_joiner(key, cx));
+        // Here, where it is compiled for each output: of one place for all the compiler makes a call.
+        let (ended, left) = match current::executor(|executor| executor.join(key, number)) {
+            Ok(left) => left,
+            Err(before) => {
+                before.drop_contained();
+                return Poll::Pending;
+            }
+        };
         self.joined = true;
         Poll::Ready(match (ended, left) {
             (Ended::Finished, Some(mut left)) => match left.as_mut().output().and_then(self.take) {
@@ -227,7 +235,7 @@ fn detach(key: TaskKey) {
     };
     match under(key.runtime, detach) {
         Some((joiner, task)) => {
-            joiner.into_iter().for_each(drop_contained);
+            joiner.drop_contained();
             drop(task);
         }
         None => at_home(key.runtime, move |_| drop(detach())),
@@ -359,5 +367,7 @@ pub fn id() -> Id {
 
 /// The id of the task that is running, if one is.
 pub fn try_id() -> Option<Id> {
-    current::executor(|executor| Some(Id::from_bits(executor.task(current::number())?.id)))
+    current::executor(|executor| {
+        Some(Id::from_bits(executor.tasks.meant_by(current::number())?.id))
+    })
 }

@@ -76,15 +76,6 @@ impl WakeNumber for Task {
     }
 }
 
-/// `Waker::clone`, without a call where it is one of ours.
-#[inline]
-pub(crate) fn clone(waker: &Waker) -> Waker {
-    match Number::behind(waker) {
-        Some(number) if !COUNTS_CLONES => number.waker(),
-        _ => waker.clone(),
-    }
-}
-
 /// Wakes somebody's waker. A foreign one may panic; the others of its batch must not suffer.
 #[inline]
 pub(crate) fn wake_contained(waker: Waker) {
@@ -109,8 +100,14 @@ fn wake_foreign(waker: Waker) {
 pub(crate) fn drop_contained(waker: Waker) {
     match Number::behind(&waker) {
         Some(_) => forget(waker),
-        None => contain(|| drop(waker)),
+        None => drop_foreign(waker),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn drop_foreign(waker: Waker) {
+    contain(|| drop(waker));
 }
 
 /// A waker of ours is a number, so there is nothing to drop, but for the count of its clones.

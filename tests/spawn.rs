@@ -315,6 +315,33 @@ fn a_join_keeps_the_last_waker_only_and_no_longer_than_it_waits() {
     });
 }
 
+/// T11, W04: both runtimes have a task with the same index.
+#[test]
+fn a_join_that_is_polled_by_a_task_of_another_runtime_wakes_that_one() {
+    watched(10, || {
+        let home = Rc::new(Runtime::new().unwrap());
+        let mut task = home.spawn(async {
+            yield_now().await;
+            7
+        });
+        waken::block_on(async {
+            let turned = home.clone();
+            let turns = spawn(async move {
+                loop {
+                    yield_now().await;
+                    turned.turn(Some(Duration::ZERO)).unwrap();
+                }
+            });
+            let joined = spawn(poll_fn(move |cx| {
+                let _home = home.enter();
+                Pin::new(&mut task).poll(cx)
+            }));
+            assert_eq!(joined.await.unwrap().unwrap(), 7);
+            turns.abort();
+        });
+    });
+}
+
 /// T09, T12.
 #[test]
 fn tasks_that_wait_for_each_other_rest_and_are_dropped_with_the_runtime() {

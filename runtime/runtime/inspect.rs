@@ -5,13 +5,13 @@
 
 use super::Runtime;
 use crate::current;
-use crate::executor::Task;
 use crate::forgotten;
 use crate::home::{Parts, expect_current};
 use crate::number::Number;
 use crate::run::Watch;
 use crate::sys;
 use crate::task::{Id, State, TaskInfo, Wait, WaitOn};
+use crate::tasks::Task;
 use std::collections::HashMap;
 use std::time::Instant;
 
@@ -183,7 +183,7 @@ impl Parts {
     /// The task with this number, which must be the one that is polled.
     pub(super) fn task(&self, number: Number) -> Option<TaskInfo> {
         current::executor(|executor| {
-            let task = executor.task(number)?;
+            let task = executor.tasks.meant_by(number)?;
             Some(info(task, State::Running, Vec::new()))
         })
     }
@@ -221,8 +221,7 @@ impl Parts {
         self.timers.for_each(|number, deadline, at| add(number, WaitOn::Until(deadline), Some(at)));
         current::executor(|executor| {
             executor.for_each(|task, _, _| {
-                let joiner = task.joiner.as_ref().and_then(Number::behind);
-                add(joiner, WaitOn::Task(Id::from_bits(task.id)), None);
+                add(task.joiner.number(), WaitOn::Task(Id::from_bits(task.id)), None);
             });
         });
         waits

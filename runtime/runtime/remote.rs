@@ -2,11 +2,11 @@
 
 use super::Runtime;
 use crate::current;
-use crate::executor::About;
 use crate::home::{Parts, expect_current};
 use crate::mailbox::Mailbox;
 use crate::number::Number;
 use crate::task::{self, JoinError};
+use crate::tasks::About;
 use crate::waker::{drop_contained, wake_contained};
 use std::fmt;
 use std::panic::Location;

@@ -1,7 +1,7 @@
 //! Two handles that end a task: one at will, one when it is dropped.
 
 use super::{Id, JoinError, JoinHandle, abort, has_ended};
-use crate::executor::TaskKey;
+use crate::tasks::TaskKey;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -5,7 +5,7 @@
 
 use super::{AbortHandle, JoinError, JoinHandle, spawn};
 use crate::current;
-use crate::executor::About;
+use crate::tasks::About;
 use crate::waker::{drop_contained, wake_contained};
 use pin_project_lite::pin_project;
 use std::collections::{BTreeMap, VecDeque};

@@ -2,10 +2,10 @@
 
 use super::outlet;
 use crate::current;
-use crate::executor::{About, Ended};
 use crate::number::Number;
 use crate::slab::Key;
 use crate::sys;
+use crate::tasks::{About, Ended};
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::io;

@@ -2,9 +2,9 @@
 
 use super::super::recorder::Site;
 use super::*;
-use crate::executor::{About, Ended};
 use crate::number::Number;
 use crate::slab::Key;
+use crate::tasks::{About, Ended};
 use std::panic::Location;
 use std::time::Instant;
 

@@ -1,7 +1,7 @@
 //! A task: spawned, queued, polled, ended.
 
 use super::{Cause, Number, Story, Task, Touched};
-use crate::executor::{About, Ended};
+use crate::tasks::{About, Ended};
 use crate::trace::holders::PLACE;
 use crate::trace::state::{Holder, Phase, ROOT, name};
 use crate::trace::step::{Step, WakeEnd};

@@ -36,6 +36,7 @@ mod waken {
     pub(crate) mod source;
     pub(crate) mod spawned;
     pub(crate) mod task;
+    pub(crate) mod tasks;
     pub(crate) mod timers;
     pub(crate) mod waker;
     pub(crate) mod tcp {
@@ -52,7 +53,7 @@ mod kernel {
 pub use runtime::Runtime;
 pub(crate) use waken::{
     current, executor, home, mailbox, number, reactor, run, runtime, slab, source, spawned, task,
-    tcp, timers, waker,
+    tasks, tcp, timers, waker,
 };
 
 use std::env;
