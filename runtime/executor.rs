@@ -257,6 +257,7 @@ impl Executor {
         let Some(task) = self.tasks.find(key) else { return Ok((Ended::Cancelled, None)) };
         let Some(ended) = task.ended else {
             trace!(Join { id: key.id, number: Some(number) });
+            debug_assert!(number != Number::NONE, "somebody has to be woken");
             return Err(self.tasks.set_joiner(key.index, Joiner::Number(number)));
         };
         if task.about.name.is_some() {
@@ -273,11 +274,11 @@ impl Executor {
         self.tasks.take(index)?.future
     }
 
-    /// The same for a foreign waker, which comes back if the task has ended.
+    /// Its end will wake this foreign waker, which comes back if the task has ended already.
     pub(crate) fn wait_for(&mut self, key: TaskKey, waker: Waker) -> Result<Joiner, Waker> {
         match self.tasks.find(key) {
             Some(task) if task.ended.is_none() => {
-                trace!(Join { id: key.id, number: None });
+                trace!(Join { id: key.id, number: Number::behind(&waker) });
                 Ok(self.tasks.set_joiner(key.index, Joiner::Foreign(waker)))
             }
             _ => Err(waker),

@@ -1,5 +1,5 @@
 //! In debug builds: which tasks can never wake, because nobody keeps their waker. A source keeps a number, and is
-//! asked; everybody else keeps a clone of the waker, and clones are counted, on the runtime's own thread. What leaves
+//! asked; everybody else keeps a clone of the waker, or as a task that is joined a number, and those are counted, on the runtime's own thread. What leaves
 //! that thread may be anywhere, and is never told of again.
 
 use crate::current;

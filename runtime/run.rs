@@ -142,6 +142,9 @@ pub(crate) fn poll_joiner(key: TaskKey, cx: &Context<'_>) -> Poll<Number> {
 /// Lets a foreign waker wait for the end of a task. `Ready` when that has come.
 #[cold]
 fn poll_foreign(key: TaskKey, waker: &Waker) -> Poll<()> {
+    if current::executor(|executor| executor.ended(key)).is_some() {
+        return Poll::Ready(());
+    }
     if current::executor(|executor| executor.is_awaited_by(key, waker)) {
         return Poll::Pending;
     }
@@ -170,6 +173,7 @@ impl Joiner {
 
     fn wake_contained(self) {
         match self {
+            Joiner::Number(Number::NONE) => {}
             Joiner::Number(number) => number.wake(),
             Joiner::Foreign(waker) => wake_contained(waker),
         }

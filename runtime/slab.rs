@@ -1,4 +1,4 @@
-//! A table with generational keys: tasks, sources and timers live in one each. Knows nothing of them.
+//! A table with generational keys: sources and timers live in one each. Knows nothing of them.
 //!
 //! ```text
 //! Key { index, stamp } ──► entries[index]   valid while entries[index].stamp == stamp
@@ -123,10 +123,16 @@ impl<T> Slab<T> {
         self.free = index;
         self.len -= 1;
         if self.len == 0 && self.entries.len() > KEPT {
-            // A burst is over. Stamps go on counting, so no old key comes to life again.
-            self.entries = Vec::new();
-            self.free = NONE;
+            self.give_back();
         }
+    }
+
+    /// A burst is over. Stamps go on counting, so no old key comes to life again.
+    #[cold]
+    #[inline(never)]
+    fn give_back(&mut self) {
+        self.entries = Vec::new();
+        self.free = NONE;
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {

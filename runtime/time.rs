@@ -149,41 +149,53 @@ impl Sleep {
     /// `poll`, free of budget.
     pub(crate) fn poll_elapsed(&mut self, cx: &Context<'_>) -> Poll<()> {
         let Some(deadline) = self.deadline else { return Poll::Pending };
-        if let Some(Timer { runtime, key }) = self.timer.filter(Timer::is_current) {
-            if visit(runtime, |parts| parts.timers.has(key, cx.waker())) == Some(true) {
-                return Poll::Pending;
-            }
+        if self.timer.is_some() && self.is_waiting(cx) {
+            return Poll::Pending;
         }
-        let parts = current_parts();
-        if let (Some(timer), Some(parts)) = (self.timer.filter(Timer::is_current), &parts) {
-            if parts.timers.is_waiting(timer.key, cx.waker()) {
-                return Poll::Pending;
-            }
-        }
-        // Not registered; or fired; or registered with a runtime that is not this one.
-        self.cancel();
         if deadline <= Instant::now() {
             return Poll::Ready(());
         }
-        let Some(parts) = parts else {
+        if current::runtime() == 0 {
             panic!(
                 "the sleep made at {} has to wait, but there is no runtime: await it inside `waken::block_on(async {{ … }})`",
                 self.at
             )
-        };
-        let waker = cx.waker().clone();
-        let key = parts.timers.insert(deadline, waker, self.at);
-        self.timer = Some(Timer { runtime: parts.id, key });
+        }
+        let (runtime, waker) = (current::runtime(), cx.waker().clone());
+        let key = visit(runtime, |parts| parts.timers.insert(deadline, waker, self.at));
+        self.timer = key.map(|key| Timer { runtime, key });
         Poll::Pending
     }
 
-    fn cancel(&mut self) {
-        if let Some(Timer { runtime, key }) = self.timer.take() {
-            at_home(runtime, move |parts| {
-                parts.timers.remove(key).into_iter().for_each(drop_contained);
-            });
+    /// Whether the timer is still set, and wakes `cx` from now on. If not, there is none any more.
+    fn is_waiting(&mut self, cx: &Context<'_>) -> bool {
+        if let Some(Timer { runtime, key }) = self.timer.filter(Timer::is_current) {
+            // Most polls find it as they have left it. To keep another waker may be somebody's code.
+            if visit(runtime, |parts| parts.timers.has(key, cx.waker())) == Some(true)
+                || current_parts().is_some_and(|it| it.timers.is_waiting(key, cx.waker()))
+            {
+                return true;
+            }
         }
+        self.cancel(); // It has fired; or it is registered with a runtime that is not this one.
+        false
     }
+
+    fn cancel(&mut self) {
+        let Some(Timer { runtime, key }) = self.timer.take() else { return };
+        if current::runtime() != runtime {
+            return cancel_elsewhere(runtime, key);
+        }
+        let waker = visit(runtime, |parts| parts.timers.remove(key)).flatten();
+        waker.into_iter().for_each(drop_contained);
+    }
+}
+
+#[cold]
+fn cancel_elsewhere(runtime: u32, key: Key) {
+    at_home(runtime, move |parts| {
+        parts.timers.remove(key).into_iter().for_each(drop_contained);
+    });
 }
 
 impl Future for Sleep {

@@ -119,7 +119,7 @@ impl Timers {
             timer.entry = inner.order;
             inner.stale += 1;
             inner.heap.push(Reverse(Entry { deadline, order: inner.order, index: key.index }));
-            inner.sweep();
+            inner.tidy();
         }
         true
     }
@@ -130,7 +130,7 @@ impl Timers {
         let timer = inner.slots.remove(key)?;
         trace!(TimerCancelled { key });
         inner.stale += 1;
-        inner.sweep();
+        inner.tidy();
         self.alive.set(inner.slots.len());
         Some(timer.waker)
     }
@@ -230,15 +230,22 @@ impl Inner {
     }
 
     /// Keeps the heap at most twice as long as the list of timers, and at least lets 64 gather.
-    fn sweep(&mut self) {
+    #[inline]
+    fn tidy(&mut self) {
         if self.stale > 64 && self.stale > self.slots.len() {
-            let slots = &mut self.slots;
-            self.heap.retain(|Reverse(entry)| {
-                slots.at_mut(entry.index).is_some_and(|timer| timer.entry == entry.order)
-            });
-            self.heap.shrink_to(2 * self.heap.len() + 128);
-            self.stale = 0;
+            self.sweep();
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn sweep(&mut self) {
+        let slots = &mut self.slots;
+        self.heap.retain(|Reverse(entry)| {
+            slots.at_mut(entry.index).is_some_and(|timer| timer.entry == entry.order)
+        });
+        self.heap.shrink_to(2 * self.heap.len() + 128);
+        self.stale = 0;
     }
 }
 

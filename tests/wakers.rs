@@ -127,6 +127,26 @@ fn our_futures_take_a_foreign_waker_and_give_it_back() {
     });
 }
 
+/// R03: a waker is somebody's code, and is left alone by who does not have to wait.
+#[test]
+fn whatever_is_ready_clones_no_waker() {
+    watched(10, || {
+        block_on(async {
+            let mut task = spawn(async { 7 });
+            turns(2).await;
+            let bad = panics_in_clone();
+            assert!(matches!(poll_with(&mut task, &bad), Poll::Ready(Ok(7))));
+            assert!(poll_with(&mut sleep(Duration::ZERO), &bad).is_ready());
+            let (stream, peer) = pair().await.unwrap();
+            peer.write_all(b"x").await.unwrap();
+            assert!(matches!(
+                poll_with(&mut pin!(stream.read(&mut [0])), &bad),
+                Poll::Ready(Ok(1))
+            ));
+        });
+    });
+}
+
 fn panics_in_clone() -> Waker {
     fn nothing(_: *const ()) {}
     static TABLE: RawWakerVTable =

@@ -139,7 +139,7 @@ impl Watch for Parts {
         cfg!(debug_assertions)
     }
 
-    /// A source keeps a number, everything else a clone of the waker, and those are counted. So who waits, and has
+    /// A source keeps a number, and is asked. What everybody else keeps is counted. So who waits, and has
     /// neither, has been forgotten.
     fn pending(&self, number: Number) {
         if current::has_left_number() || !forgotten::is_without_clone(number) {

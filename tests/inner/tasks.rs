@@ -47,7 +47,7 @@ fn an_old_key_stays_dead_after_the_table_gave_back_its_memory() {
     assert!(keys.iter().all(|&key| tasks.find(key).is_none()));
 }
 
-/// W04: what the waker's number of another task says of the one that is there.
+/// W04.
 #[test]
 fn who_waits_last_for_an_end_is_kept_and_the_one_before_comes_out() {
     let mut tasks = Tasks::new();
