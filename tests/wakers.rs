@@ -139,6 +139,7 @@ fn whatever_is_ready_clones_no_waker() {
             assert!(poll_with(&mut sleep(Duration::ZERO), &bad).is_ready());
             let (stream, peer) = pair().await.unwrap();
             peer.write_all(b"x").await.unwrap();
+            turns(2).await;
             assert!(matches!(
                 poll_with(&mut pin!(stream.read(&mut [0])), &bad),
                 Poll::Ready(Ok(1))
