@@ -12,7 +12,7 @@ mod interval;
 pub use interval::{Interval, MissedTickBehavior, interval, interval_at};
 
 use crate::current;
-use crate::home::{Parts, at_home, current_parts, on_this_thread, under, visit};
+use crate::home::{Parts, at_home, on_this_thread, under, visit};
 use crate::slab::Key;
 use crate::waker::{drop_contained, wake_contained};
 use pin_project_lite::pin_project;
@@ -155,30 +155,34 @@ impl Sleep {
         if deadline <= Instant::now() {
             return Poll::Ready(());
         }
-        if current::runtime() == 0 {
-            panic!(
+        let (runtime, mut waker) = (current::runtime(), Some(cx.waker().clone()));
+        let insert = |waker, parts: &Rc<Parts>| parts.timers.insert(deadline, waker, self.at);
+        match visit(runtime, |parts| waker.take().map(|waker| insert(waker, parts))).flatten() {
+            Some(key) => self.timer = Some(Timer { runtime, key }),
+            None => panic!(
                 "the sleep made at {} has to wait, but there is no runtime: await it inside `waken::block_on(async {{ … }})`",
                 self.at
-            )
+            ),
         }
-        let (runtime, waker) = (current::runtime(), cx.waker().clone());
-        let key = visit(runtime, |parts| parts.timers.insert(deadline, waker, self.at));
-        self.timer = key.map(|key| Timer { runtime, key });
         Poll::Pending
     }
 
-    /// Whether the timer is still set, and wakes `cx` from now on. If not, there is none any more.
+    /// Whether the timer still waits under this runtime, and wakes `cx` from now on. If not, we have none any more.
     fn is_waiting(&mut self, cx: &Context<'_>) -> bool {
-        if let Some(Timer { runtime, key }) = self.timer.filter(Timer::is_current) {
-            // Most polls find it as they have left it. To keep another waker may be somebody's code.
-            if visit(runtime, |parts| parts.timers.has(key, cx.waker())) == Some(true)
-                || current_parts().is_some_and(|it| it.timers.is_waiting(key, cx.waker()))
-            {
-                return true;
-            }
+        let Some(Timer { runtime, key }) = self.timer.filter(Timer::is_current) else {
+            self.cancel();
+            return false;
+        };
+        // Most polls find it as they have left it. To keep another waker may be somebody's code.
+        let waits = match visit(runtime, |parts| parts.timers.has(key, cx.waker())).flatten() {
+            Some(false) => on_this_thread(runtime)
+                .is_some_and(|parts| parts.timers.is_waiting(key, cx.waker())),
+            found => found.is_some(),
+        };
+        if !waits {
+            self.timer = None;
         }
-        self.cancel(); // It has fired; or it is registered with a runtime that is not this one.
-        false
+        waits
     }
 
     fn cancel(&mut self) {

@@ -85,10 +85,10 @@ impl Timers {
         key
     }
 
-    /// Whether the timer still waits, and will wake `waker`.
+    /// Whether the timer will wake `waker`, if it still waits.
     #[inline]
-    pub(crate) fn has(&self, key: Key, waker: &Waker) -> bool {
-        self.inner.borrow().slots.get(key).is_some_and(|timer| timer.waker.will_wake(waker))
+    pub(crate) fn has(&self, key: Key, waker: &Waker) -> Option<bool> {
+        self.inner.borrow().slots.get(key).map(|timer| timer.waker.will_wake(waker))
     }
 
     /// Whether the timer still waits. If so, it will wake `waker` from now on.
@@ -96,11 +96,11 @@ impl Timers {
         // Cloned and dropped outside of the borrow: a foreign one is the user's code.
         let mut waker = waker.clone();
         let mut inner = self.inner.borrow_mut();
-        let Some(timer) = inner.slots.get_mut(key) else { return false };
-        std::mem::swap(&mut timer.waker, &mut waker);
+        let timer = inner.slots.get_mut(key);
+        let waits = timer.map(|timer| std::mem::swap(&mut timer.waker, &mut waker)).is_some();
         drop(inner);
         drop_contained(waker);
-        true
+        waits
     }
 
     /// Moves a timer that still waits. `false` when it has fired.
@@ -192,6 +192,7 @@ impl Timers {
         let mut inner = self.inner.borrow_mut();
         let keys: Vec<Key> = inner.slots.iter().map(|(key, _)| key).collect();
         inner.heap.clear();
+        inner.stale = 0;
         self.alive.set(0);
         keys.into_iter()
             .filter_map(|key| inner.slots.remove(key))

@@ -139,6 +139,22 @@ fn a_timer_that_has_to_wait_panics_outside_of_a_runtime() {
     });
 }
 
+/// N09: guards that are dropped in disorder leave a runtime current that has ended.
+#[test]
+fn a_timer_that_has_to_wait_panics_under_a_runtime_that_has_ended() {
+    guard(10).panics().run(|| {
+        let (ended, other) = (Runtime::new().unwrap(), Runtime::new().unwrap());
+        let (first, second) = (ended.enter(), other.enter());
+        says(&sentence(|| drop(first)), &["reverse order"]);
+        drop(ended);
+        let third = other.enter();
+        drop(second);
+        let wait = || futures_lite::future::block_on(sleep(Duration::from_secs(3600)));
+        says(&sentence(wait), &["no runtime", "block_on"]);
+        says(&sentence(|| drop(third)), &["reverse order"]);
+    });
+}
+
 /// N09: there is nothing to wait for, and so no runtime is needed. On a thread that never had one.
 #[test]
 fn a_timer_that_is_due_is_ready_at_its_first_poll_without_a_runtime() {

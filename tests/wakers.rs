@@ -137,6 +137,10 @@ fn whatever_is_ready_clones_no_waker() {
             let bad = panics_in_clone();
             assert!(matches!(poll_with(&mut task, &bad), Poll::Ready(Ok(7))));
             assert!(poll_with(&mut sleep(Duration::ZERO), &bad).is_ready());
+            let mut fired = sleep(Duration::from_millis(1));
+            assert!(poll_with(&mut fired, Waker::noop()).is_pending());
+            sleep(Duration::from_millis(5)).await;
+            assert!(poll_with(&mut fired, &bad).is_ready());
             let (stream, peer) = pair().await.unwrap();
             peer.write_all(b"x").await.unwrap();
             turns(2).await;
