@@ -62,6 +62,9 @@ def groups():
     yield "pending task", lambda: {"bytes": counting.bytes_per_task(waken, 1_000_000)}
     yield "idle connection, beyond its buffer", lambda: {"bytes": counting.bytes_per_connection(waken, 10000, 1024) - 1024}
     yield "idle connection, shared buffer", lambda: {"bytes": counting.bytes_per_connection(shared, 10000, 1024)}
+    example, example_shared = contestants.one("waken-echo"), contestants.one("waken-echo-shared")
+    yield "idle connection of the example `echo`", lambda: {"bytes": counting.bytes_per_connection(example, 10000, 4096) - 4096}
+    yield "idle connection of `echo_shared`", lambda: {"bytes": counting.bytes_per_connection(example_shared, 10000, 1024)}
 
 
 def echo(server, connections):

@@ -24,9 +24,14 @@ IN_C = {
 # Programs that are not called as their package is.
 PACKAGE = {f"echo-waken-{variant}": "echo-waken" for variant in ("shared", "reset", "timeout")}
 
+# waken's own examples, as everybody builds them.
+EXAMPLES = {"example-echo": "echo", "example-echo-shared": "echo_shared"}
+
 
 def path(program):
     """Where a program is, once it is built."""
+    if program in EXAMPLES:
+        return os.path.join(TARGET, "release", "examples", EXAMPLES[program])
     folder = "c" if program in IN_C else "release"
     return os.path.join(TARGET, folder, program)
 
@@ -59,8 +64,11 @@ def build_c(program):
 
 
 def build_rust(program):
-    command = ["cargo", "build", "--release", "--locked", "--quiet", "-p", PACKAGE.get(program, program), "--bin", program]
-    done = subprocess.run(command, cwd=BENCH, env={**os.environ, "CARGO_TARGET_DIR": TARGET}, capture_output=True, text=True)
+    which, root = ["-p", PACKAGE.get(program, program), "--bin", program], BENCH
+    if program in EXAMPLES:
+        which, root = ["--example", EXAMPLES[program]], ROOT
+    command = ["cargo", "build", "--release", "--locked", "--quiet", *which]
+    done = subprocess.run(command, cwd=root, env={**os.environ, "CARGO_TARGET_DIR": TARGET}, capture_output=True, text=True)
     return None if done.returncode == 0 else first_error(done.stderr)
 
 

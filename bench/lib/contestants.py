@@ -45,6 +45,8 @@ ALL = [
     Contestant("glommio", "io_uring", "three rings", "echo-glommio", "micro-glommio -", crate="glommio"),
     # Only when they are named, or where a workload wants them.
     Contestant("waken-shared", "waken", "waits by `readable`, reads into one buffer for all", "echo-waken-shared", main=False),
+    Contestant("waken-echo", "waken", "the example `echo`, with its 4 KiB for each connection", "example-echo", main=False),
+    Contestant("waken-echo-shared", "waken", "the example `echo_shared`", "example-echo-shared", main=False),
     Contestant("waken-reset", "waken", "an idle timeout per connection: one `Sleep`, reset", "echo-waken-reset", main=False),
     Contestant("waken-timeout", "waken", "an idle timeout per connection: `timeout(read)`", "echo-waken-timeout", main=False),
     Contestant("waken-nospin", "waken", "waken that sleeps at once", "echo-waken", "micro-waken -", "http-waken",

@@ -31,11 +31,12 @@ class Server:
     def __init__(self, contestant, mode="echo", buffer=BUFFER, under=(), env=None, program=None, arguments=None):
         self.port = next_port()
         program, arguments = program or contestant.server, arguments or [mode, str(buffer)]
-        command = [*machine.pinned(machine.SERVER_CPU), *under, *contestant.argv(program), self.port, *arguments]
+        called = [f"127.0.0.1:{self.port}"] if program in build.EXAMPLES else [self.port, *arguments]
+        command = [*machine.pinned(machine.SERVER_CPU), *under, *contestant.argv(program), *called]
         environment = {**os.environ, **dict(contestant.env), **(env or {})}
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.pid = self.process.pid
-        if "READY" not in self.process.stdout.readline():
+        if not re.match("READY|listening on", self.process.stdout.readline()):
             self.process.kill()
             raise Failed(f"it did not start: {self.process.communicate()[1].strip()[-200:]}")
 
