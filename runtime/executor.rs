@@ -10,7 +10,7 @@
 
 use crate::number::Number;
 use crate::spawned::{Payload, Spawned, take_payload};
-use crate::tasks::{About, Ended, Joiner, Task, TaskKey, Tasks};
+use crate::tasks::{About, DETACHED, Ended, Joiner, Mark, Name, Task, TaskKey, Tasks};
 use std::mem;
 use std::task::Waker;
 
@@ -21,6 +21,8 @@ pub(crate) struct Executor {
     /// `schedule` put in behind; `next` takes out. A task that has ended meanwhile stays in, and is passed over.
     ready: Vec<Number>,
     head: usize,
+    /// It held more than `LONG` when it was emptied last, and it goes on.
+    was_long: bool,
     pub(crate) is_root_woken: bool,
     /// The budget of every poll.
     pub(crate) limit: i32,
@@ -83,6 +85,7 @@ impl Executor {
             tasks: Tasks::new(),
             ready: Vec::new(),
             head: 0,
+            was_long: false,
             is_root_woken: false,
             limit,
             clock: 0,
@@ -102,21 +105,12 @@ impl Executor {
         let id = (runtime as u64) << 48 | (self.counts.spawned & (u64::MAX >> 16));
         let number = Number::of_task(runtime, index, id);
         trace!(Spawn { number, id, about: About { name: about.name.clone(), ..about } });
-        let task = Task {
-            id,
-            mark: !number,
-            future: Some(future),
-            ended: None,
-            joiner: Joiner::NOBODY,
-            detached: false,
-            aborted: false,
-            polled: self.clock,
-            clones: 0,
-            polls: 0,
-            about,
-        };
+        let task = Task::new(id, Some(future), &about, self.clock);
         // Nothing is in it, and to say so spares the code that would drop it.
         mem::forget(mem::replace(entry, task));
+        if let Some(name) = about.name {
+            self.tasks.set_name(index, name);
+        }
         self.enqueue(number);
         TaskKey { id, index, runtime }
     }
@@ -126,7 +120,7 @@ impl Executor {
     pub(crate) fn schedule(&mut self, number: Number) {
         trace!(Wake { number });
         match self.tasks.at_mut(number.index()) {
-            Some(task) if task.mark == number => task.mark = !number,
+            Some(task) if task.is(number) && task.mark == Mark::Waits => task.mark = Mark::Queued,
             // Its generation is not compared: a late wake costs a poll, which the contract allows.
             None if number.is_root() => {
                 self.is_root_woken = true;
@@ -171,19 +165,27 @@ impl Executor {
         let number = *self.ready.get(self.head).ok_or(None)?;
         self.head += 1;
         match self.tasks.at_mut(number.index()) {
-            Some(task) if task.mark == !number => {
-                task.mark = number;
+            Some(task) if task.is(number) && task.mark == Mark::Queued => {
+                task.mark = Mark::Waits;
                 let next = Next { number, future: task.future.take().ok_or(None)? };
-                if task.aborted {
-                    return Err(Some(next));
-                }
                 task.polled = self.clock;
                 task.polls += 1;
                 self.counts.polls += 1;
                 Ok(next)
             }
-            _ => Err(None),
+            _ => Err(self.next_aborted(number)),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn next_aborted(&mut self, number: Number) -> Option<Next> {
+        let task = self.tasks.at_mut(number.index())?;
+        if !task.is(number) || task.mark != Mark::Aborted {
+            return None; // It has ended, and perhaps another is in its place.
+        }
+        task.mark = Mark::Waits;
+        Some(Next { number, future: task.future.take()? })
     }
 
     /// The poll was `Pending`.
@@ -198,14 +200,24 @@ impl Executor {
     #[inline]
     pub(crate) fn tidy(&mut self) {
         if self.head == self.ready.len() {
+            if self.ready.capacity() > KEPT {
+                self.give_back();
+            }
             self.ready.clear();
             self.head = 0;
-            if self.ready.capacity() > KEPT && self.counts.alive == 0 {
-                self.ready = Vec::new(); // A burst is over.
-            }
         } else if self.head >= KEPT {
             self.compact();
         }
+    }
+
+    /// All entries were taken out, of a queue with room for more than a few.
+    #[inline(never)]
+    fn give_back(&mut self) {
+        let (long, room) = (self.ready.len() > LONG, self.ready.capacity());
+        if self.counts.alive == 0 || room > LONG && !self.was_long {
+            self.ready = Vec::new(); // A burst is over.
+        }
+        self.was_long = long && self.is_root_woken;
     }
 
     #[cold]
@@ -213,6 +225,9 @@ impl Executor {
         if self.head >= self.ready.len() / 2 {
             self.ready.drain(..self.head);
             self.head = 0;
+            if self.ready.capacity() > LONG.max(8 * self.ready.len()) {
+                self.ready.shrink_to(LONG);
+            }
         }
     }
 
@@ -224,12 +239,11 @@ impl Executor {
         self.counts.alive -= 1;
         self.counts.panicked += u64::from(ended == Ended::Panicked);
         let Some(task) = self.tasks.at_mut(index) else { unreachable!("it has not ended") };
-        task.mark = Number::NONE;
+        task.mark = Mark::Ended(ended);
         mem::forget(mem::replace(&mut task.future, left)); // `None`, see `next`.
-        task.ended = Some(ended);
-        let rest = task.detached.then_some(Rest::Drop);
         match self.tasks.set_joiner(index, Joiner::NOBODY) {
-            Joiner::Number(Number::NONE) => rest,
+            Joiner::Number(Number::NONE) => None,
+            Joiner::Number(DETACHED) => Some(Rest::Drop),
             Joiner::Number(number) => {
                 self.schedule(number);
                 None
@@ -241,13 +255,12 @@ impl Executor {
     /// How the task has ended, if it has. A key of no task: cancelled.
     #[inline(always)]
     pub(crate) fn ended(&mut self, key: TaskKey) -> Option<Ended> {
-        self.tasks.find(key).map_or(Some(Ended::Cancelled), |task| task.ended)
+        self.tasks.find(key).map_or(Some(Ended::Cancelled), |task| task.ended())
     }
 
     /// Whether the task's end will wake `waker` already, which is foreign, so that it need not be cloned again.
     pub(crate) fn is_awaited_by(&mut self, key: TaskKey, waker: &Waker) -> bool {
-        let joiner = self.tasks.find(key).map(|task| &task.joiner);
-        matches!(joiner, Some(Joiner::Foreign(joiner)) if joiner.will_wake(waker))
+        self.tasks.foreign_joiner(key).is_some_and(|joiner| joiner.will_wake(waker))
     }
 
     /// How the task has ended, and what it has left, which leaves the table with it. If it has not, its end will wake the
@@ -255,29 +268,20 @@ impl Executor {
     #[inline(always)]
     pub(crate) fn join(&mut self, key: TaskKey, number: Number) -> Result<Left, Joiner> {
         let Some(task) = self.tasks.find(key) else { return Ok((Ended::Cancelled, None)) };
-        let Some(ended) = task.ended else {
+        let Some(ended) = task.ended() else {
             trace!(Join { id: key.id, number: Some(number) });
             debug_assert!(number != Number::NONE, "somebody has to be woken");
             return Err(self.tasks.set_joiner(key.index, Joiner::Number(number)));
         };
-        if task.about.name.is_some() {
-            return Ok((ended, self.take_named(key.index)));
-        }
         let left = task.future.take();
         self.tasks.vacate(key.index);
         Ok((ended, left))
     }
 
-    #[cold] // So that the rest needs no destructor.
-    #[inline(never)]
-    fn take_named(&mut self, index: u32) -> Option<Spawned> {
-        self.tasks.take(index)?.future
-    }
-
     /// Its end will wake this foreign waker, which comes back if the task has ended already.
     pub(crate) fn wait_for(&mut self, key: TaskKey, waker: Waker) -> Result<Joiner, Waker> {
         match self.tasks.find(key) {
-            Some(task) if task.ended.is_none() => {
+            Some(task) if task.ended().is_none() => {
                 trace!(Join { id: key.id, number: Number::behind(&waker) });
                 Ok(self.tasks.set_joiner(key.index, Joiner::Foreign(waker)))
             }
@@ -290,25 +294,27 @@ impl Executor {
     #[must_use]
     pub(crate) fn detach(&mut self, key: TaskKey) -> (Joiner, Option<Task>) {
         let Some(task) = self.tasks.find(key) else { return (Joiner::NOBODY, None) };
-        task.detached = true;
-        let out = task.ended.is_some() && !self.closing;
-        let joiner = self.tasks.set_joiner(key.index, Joiner::NOBODY);
+        let out = task.ended().is_some() && !self.closing;
+        let joiner = self.tasks.set_joiner(key.index, Joiner::DETACHED);
         (joiner, if out { self.tasks.take(key.index) } else { None })
     }
 
     /// The future will be dropped when the task's turn comes, never here.
     pub(crate) fn abort(&mut self, key: TaskKey) {
-        if let Some(task) = self.tasks.find(key) {
-            trace!(Abort { id: key.id });
-            task.aborted = true;
-            self.schedule(Number::of_task(key.runtime, key.index, key.id));
+        if self.tasks.find(key).is_none() {
+            return;
+        }
+        trace!(Abort { id: key.id });
+        self.schedule(Number::of_task(key.runtime, key.index, key.id));
+        if let Some(task) = self.tasks.find(key).filter(|task| task.ended().is_none()) {
+            task.mark = Mark::Aborted;
         }
     }
 
     /// Keeps an ended task that nobody will ever join, if it has panicked, and that is to come out of the loop. Any
     /// other comes back, to be dropped.
     pub(crate) fn keep_panic(&mut self, task: Task) -> Option<Task> {
-        if !self.propagates || self.unobserved.is_some() || task.ended != Some(Ended::Panicked) {
+        if !self.propagates || self.unobserved.is_some() || task.ended() != Some(Ended::Panicked) {
             return Some(task);
         }
         // So that the loop is left.
@@ -323,27 +329,35 @@ impl Executor {
         self.tasks.iter().map(|(index, _)| index).collect()
     }
 
-    /// And tells who is to be woken.
+    /// Takes a task out as the runtime ends; who waits for its end is to be woken.
     pub(crate) fn take_out(&mut self, index: u32) -> (Joiner, Option<Task>) {
-        let Some(mut task) = self.tasks.take(index) else { return (Joiner::NOBODY, None) };
-        self.counts.alive -= u64::from(task.ended.is_none());
-        trace!(TakenOut { id: task.id });
-        (mem::replace(&mut task.joiner, Joiner::NOBODY), Some(task))
+        if self.tasks.at_mut(index).is_none() {
+            return (Joiner::NOBODY, None); // The last ones went with another, and the table gave back its room.
+        }
+        let joiner = self.tasks.set_joiner(index, Joiner::NOBODY);
+        let task = self.tasks.take(index);
+        if let Some(task) = &task {
+            self.counts.alive -= u64::from(task.ended().is_none());
+            trace!(TakenOut { id: task.id });
+        }
+        (joiner, task)
     }
 
-    /// Shows every task that has not ended: what is known of it, and what it is doing.
-    pub(crate) fn for_each(&self, mut show: impl FnMut(&Task, Number, State)) {
-        for (index, task) in self.tasks.iter().filter(|(_, task)| task.ended.is_none()) {
-            let number = Number::of_task(self.runtime, index, task.id);
+    /// Shows every task that has not ended, its number and its name, and what it is doing.
+    pub(crate) fn for_each(&self, mut show: impl FnMut(&Task, Number, Option<&Name>, State)) {
+        for (index, task) in self.tasks.iter().filter(|(_, task)| task.ended().is_none()) {
             let state = match &task.future {
                 None => State::Running,
-                Some(_) if task.mark == !number => State::Runnable,
-                Some(_) => State::Waiting,
+                Some(_) if task.mark == Mark::Waits => State::Waiting,
+                Some(_) => State::Runnable,
             };
-            show(task, number, state);
+            show(task, task.number(index), self.tasks.name(index), state);
         }
     }
 }
 
-/// A queue that has known no more tasks than this keeps its room.
+/// A queue with room for no more than this keeps it.
 const KEPT: usize = 64;
+
+/// While there are tasks it keeps room for so many; and for more, if it is so long again the next time.
+const LONG: usize = 4096;

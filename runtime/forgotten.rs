@@ -32,10 +32,7 @@ pub(crate) fn count(number: Number, made: bool) {
 /// Whether the task waits, and no clone of its waker is known of.
 pub(crate) fn is_without_clone(number: Number) -> bool {
     let is_without = current::executor(|executor| {
-        executor
-            .tasks
-            .meant_by(number)
-            .is_some_and(|task| task.clones == 0 && task.is_waiting(number))
+        executor.tasks.meant_by(number).is_some_and(|task| task.clones == 0 && task.is_waiting())
     });
     is_without && elsewhere().len() < MOST_ELSEWHERE && !elsewhere().contains(&number)
 }

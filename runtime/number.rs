@@ -11,8 +11,6 @@
 //! has ended, can be taken for another's: when that has the same index and was spawned a multiple of 65,536
 //! tasks later. It costs a poll too many, which the contract of `Waker` allows.
 
-use std::ops::Not;
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Number(u64);
 
@@ -31,7 +29,7 @@ impl Number {
         Number::of_task(runtime, u32::MAX, 0)
     }
 
-    pub(crate) fn from_bits(bits: u64) -> Number {
+    pub(crate) const fn from_bits(bits: u64) -> Number {
         Number(bits)
     }
 
@@ -43,20 +41,15 @@ impl Number {
         (self.0 >> 48) as u16
     }
 
+    pub(crate) fn generation(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+
     pub(crate) fn index(self) -> u32 {
         self.0 as u32
     }
 
     pub(crate) fn is_root(self) -> bool {
         self.index() == u32::MAX
-    }
-}
-
-/// The complement: nobody's number, so it can say something else of the same task.
-impl Not for Number {
-    type Output = Number;
-
-    fn not(self) -> Number {
-        Number(!self.0)
     }
 }

@@ -8,7 +8,7 @@ use crate::current::{self, Now};
 use crate::executor::{Next, Rest};
 use crate::number::Number;
 use crate::spawned::{Payload, Spawned, contain, panicked};
-use crate::tasks::{Ended, Joiner, Task, TaskKey};
+use crate::tasks::{DETACHED, Ended, Joiner, Task, TaskKey};
 use crate::waker::{drop_contained, wake_contained};
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -173,7 +173,7 @@ impl Joiner {
 
     fn wake_contained(self) {
         match self {
-            Joiner::Number(Number::NONE) => {}
+            Joiner::Number(Number::NONE | DETACHED) => {}
             Joiner::Number(number) => number.wake(),
             Joiner::Foreign(waker) => wake_contained(waker),
         }

@@ -18,7 +18,7 @@ use crate::current;
 use crate::home::{at_home, panic_outside, under};
 use crate::run;
 use crate::spawned::{erase, take_payload};
-use crate::tasks::{About, Ended, TaskKey};
+use crate::tasks::{About, Ended, Name, TaskKey};
 use crate::waker::mailbox_of;
 use std::any::Any;
 use std::borrow::Cow;
@@ -27,8 +27,6 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-
-pub(crate) type Name = Box<Cow<'static, str>>;
 
 /// The other end of a spawned task. Awaiting it gives the task's output.
 ///

@@ -1,14 +1,18 @@
 //! The table of the tasks, and what is kept of each beside its future. Knows no queue, and runs nobody's code.
 //!
 //! ```text
-//! TaskKey { id, index } ──► entries[index]   is this task while entries[index].id == id
-//! Number { …, index }   ──► entries[index]   means this task while entries[index].mark is the number, or its complement
+//! TaskKey { id, index }         ──► entries[index]   is this task while entries[index].id == id
+//! Number { generation, index }  ──► entries[index]   means this task while its id ends like that, and it has not ended
 //! ```
 //!
 //! Ids are never used twice, so this table needs no stamps, as a slab has them. An empty entry keeps the index of the
 //! next empty one in place of an id; no id is as small.
+//!
+//! A task has 64 bytes here. What few tasks have, and all would pay for its room, stands aside: a name,
+//! and a foreign waker that waits for the end.
 
 use crate::number::Number;
+use crate::slab::Slab;
 use crate::spawned::Spawned;
 use std::borrow::Cow;
 use std::mem;
@@ -18,37 +22,42 @@ use std::task::Waker;
 pub(crate) struct Task {
     /// Never reused, unlike the index and the number.
     pub(crate) id: u64,
-    /// What a wake compares, and changes:
-    ///
-    /// ```text
-    ///  n   the task with the number n waits, or is being polled: a wake queues it
-    /// !n   it is queued: a wake changes nothing
-    ///  0   it has ended
-    /// ```
-    pub(crate) mark: Number,
     /// Away while it is being polled. When the task has ended: what it has left.
     pub(crate) future: Option<Spawned>,
-    /// How it has ended.
-    pub(crate) ended: Option<Ended>,
-    pub(crate) joiner: Joiner,
-    /// Nobody will ask for the output.
-    pub(crate) detached: bool,
-    pub(crate) aborted: bool,
+    /// The task here that waits for the end of this one. Or `NONE`, or `DETACHED`, or one that is foreign, see below.
+    joiner: Number,
+    pub(crate) spawned_at: &'static Location<'static>,
+    pub(crate) type_name: fn() -> &'static str,
+    pub(crate) polls: u64,
     /// When it was last polled, by the coarse clock.
     pub(crate) polled: u32,
+    pub(crate) mark: Mark,
     /// In debug builds: how many clones of its waker there are, or `MANY`.
     pub(crate) clones: u8,
-    pub(crate) polls: u64,
-    pub(crate) about: About,
+}
+
+/// What a wake looks at, and changes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// The task waits, or is being polled: a wake queues it.
+    Waits,
+    /// It is queued: a wake changes nothing.
+    Queued,
+    /// It is queued, to be dropped and not polled.
+    Aborted,
+    /// Nobody can wake it any more.
+    Ended(Ended),
 }
 
 /// What is known of a task from its spawning.
 pub(crate) struct About {
     pub(crate) spawned_at: &'static Location<'static>,
-    pub(crate) future: fn() -> &'static str,
-    /// Behind a box, since few tasks have one and all would pay for its room.
-    pub(crate) name: Option<Box<Cow<'static, str>>>,
+    pub(crate) type_name: fn() -> &'static str,
+    pub(crate) name: Option<Name>,
 }
+
+/// In a box, since it is handed on, and nearly always `None`.
+pub(crate) type Name = Box<Cow<'static, str>>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -59,7 +68,7 @@ pub(crate) enum Ended {
 
 /// Who is woken when a task has ended.
 pub(crate) enum Joiner {
-    /// A task of this runtime, or nobody.
+    /// A task of this runtime. Or nobody, yet or for ever, see below.
     Number(Number),
     Foreign(Waker),
 }
@@ -75,14 +84,21 @@ pub(crate) struct TaskKey {
 
 impl Joiner {
     pub(crate) const NOBODY: Joiner = Joiner::Number(Number::NONE);
+    /// Nobody will ever ask for the output.
+    pub(crate) const DETACHED: Joiner = Joiner::Number(DETACHED);
+}
 
-    /// Which task of this runtime waits.
-    pub(crate) fn number(&self) -> Option<Number> {
-        match *self {
-            Joiner::Number(number) if number != Number::NONE => Some(number),
-            _ => None,
-        }
-    }
+// In place of a joiner's number. Nobody's, since no runtime has the serial 0.
+pub(crate) const DETACHED: Number = Number::from_bits(1);
+
+/// The waker is in `foreign`, at this index.
+fn foreign_at(index: u32) -> Number {
+    Number::of_task(0, index, 2)
+}
+
+#[inline(always)]
+fn is_foreign(joiner: Number) -> bool {
+    joiner.to_bits() >> 32 == 2
 }
 
 /// So many clones, or a task that was told of already: no longer counted.
@@ -90,34 +106,61 @@ pub(crate) const MANY: u8 = u8::MAX;
 
 impl About {
     #[inline]
-    pub(crate) fn of<F>(
-        name: Option<Box<Cow<'static, str>>>,
-        spawned_at: &'static Location<'static>,
-    ) -> About {
-        About { spawned_at, future: std::any::type_name::<F>, name }
+    pub(crate) fn of<F>(name: Option<Name>, spawned_at: &'static Location<'static>) -> About {
+        About { spawned_at, type_name: std::any::type_name::<F>, name }
     }
 }
 
 impl Task {
-    /// Whether it waits for a wake, and nothing else has been asked of it.
-    pub(crate) fn is_waiting(&self, number: Number) -> bool {
-        self.mark == number && self.future.is_some() && !self.aborted
+    /// A new one, which is queued.
+    #[inline(always)]
+    pub(crate) fn new(id: u64, future: Option<Spawned>, about: &About, clock: u32) -> Task {
+        Task {
+            id,
+            future,
+            joiner: Number::NONE,
+            spawned_at: about.spawned_at,
+            type_name: about.type_name,
+            polls: 0,
+            polled: clock,
+            mark: Mark::Queued,
+            clones: 0,
+        }
     }
 
     fn vacant(next: u32) -> Task {
-        Task {
-            id: next.into(),
-            mark: Number::NONE,
-            future: None,
-            ended: Some(Ended::Cancelled),
-            joiner: Joiner::NOBODY,
-            detached: false,
-            aborted: false,
-            polled: 0,
-            clones: 0,
-            polls: 0,
-            about: About::of::<()>(None, Location::caller()),
+        let nobody = About::of::<()>(None, Location::caller());
+        let mark = Mark::Ended(Ended::Cancelled);
+        Task { mark, ..Task::new(next.into(), None, &nobody, 0) }
+    }
+
+    /// Its number. `index` is where it is.
+    pub(crate) fn number(&self, index: u32) -> Number {
+        Number::of_task((self.id >> 48) as u32, index, self.id)
+    }
+
+    /// Whether it is the task with this number. (Runtime and index of the number are what led here.)
+    #[inline(always)]
+    pub(crate) fn is(&self, number: Number) -> bool {
+        self.id as u16 == number.generation()
+    }
+
+    #[inline(always)]
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        match self.mark {
+            Mark::Ended(ended) => Some(ended),
+            _ => None,
         }
+    }
+
+    /// Whether it waits for a wake, and is not being polled.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.mark == Mark::Waits && self.future.is_some()
+    }
+
+    /// Which task of this runtime waits for its end.
+    pub(crate) fn joined_by(&self) -> Option<Number> {
+        Some(self.joiner).filter(|joiner| joiner.runtime() != 0)
     }
 
     fn is_vacant(&self) -> bool {
@@ -130,6 +173,10 @@ pub(crate) struct Tasks {
     /// The first of a chain of empty entries; `NONE` ends it. Last freed, first used: it is still in cache.
     free: u32,
     len: usize,
+    /// By the index of the task. As long as none has a name it is empty.
+    names: Vec<Option<Name>>,
+    /// Those that wait for the end of a task.
+    foreign: Slab<Waker>,
 }
 
 /// No entry has this index: it is the root's.
@@ -140,7 +187,7 @@ const KEPT: usize = 64;
 
 impl Tasks {
     pub(crate) const fn new() -> Tasks {
-        Tasks { entries: Vec::new(), free: NONE, len: 0 }
+        Tasks { entries: Vec::new(), free: NONE, len: 0, names: Vec::new(), foreign: Slab::new() }
     }
 
     /// Where the next task goes, which is to be put in at once: it is made where it stays, and not moved over the stack.
@@ -170,7 +217,7 @@ impl Tasks {
         self.entries.push(Task::vacant(NONE));
     }
 
-    /// Whatever is at `index` now: perhaps nothing, which has no mark that fits and no id.
+    /// Whatever is at `index` now. If that is an empty entry it looks like a task that has ended, which no key means.
     #[inline(always)]
     pub(crate) fn at_mut(&mut self, index: u32) -> Option<&mut Task> {
         self.entries.get_mut(index as usize)
@@ -184,22 +231,59 @@ impl Tasks {
 
     /// The task with this number, if it has not ended.
     pub(crate) fn meant_by(&mut self, number: Number) -> Option<&mut Task> {
-        let task = self.at_mut(number.index());
-        task.filter(|task| task.ended.is_none() && [number, !number].contains(&task.mark))
+        let index = number.index();
+        self.at_mut(index).filter(|task| task.number(index) == number && task.ended().is_none())
     }
 
     /// Who waits for the end of the task at `index` from now on. Who did so before comes out.
     #[inline(always)]
     pub(crate) fn set_joiner(&mut self, index: u32, joiner: Joiner) -> Joiner {
-        let task = &mut self.entries[index as usize];
-        let before = mem::replace(&mut task.joiner, joiner);
+        let number = match joiner {
+            Joiner::Number(number) => number,
+            Joiner::Foreign(waker) => return self.set_foreign(index, waker),
+        };
+        let before = mem::replace(&mut self.entries[index as usize].joiner, number);
         if cfg!(debug_assertions) {
             // A number that is kept is as good as a clone of the waker.
-            let now = task.joiner.number();
-            now.into_iter().for_each(|number| self.count(number, true));
-            before.number().into_iter().for_each(|number| self.count(number, false));
+            self.count(number, true);
+            self.count(before, false);
         }
+        if is_foreign(before) {
+            return self.take_foreign(before);
+        }
+        Joiner::Number(before)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn set_foreign(&mut self, index: u32, waker: Waker) -> Joiner {
+        let before = self.set_joiner(index, Joiner::NOBODY);
+        self.entries[index as usize].joiner = foreign_at(self.foreign.insert(waker).index);
         before
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_foreign(&mut self, joiner: Number) -> Joiner {
+        self.foreign.remove_at(joiner.index()).map_or(Joiner::NOBODY, Joiner::Foreign)
+    }
+
+    /// The foreign waker that waits for the end of this task.
+    pub(crate) fn foreign_joiner(&mut self, key: TaskKey) -> Option<&Waker> {
+        let joiner = self.find(key)?.joiner;
+        if is_foreign(joiner) { self.foreign.at_mut(joiner.index()).map(|it| &*it) } else { None }
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn set_name(&mut self, index: u32, name: Name) {
+        let room = self.names.len().max(index as usize + 1);
+        self.names.resize_with(room, || None);
+        self.names[index as usize] = Some(name);
+    }
+
+    pub(crate) fn name(&self, index: u32) -> Option<&Name> {
+        self.names.get(index as usize)?.as_ref()
     }
 
     /// A clone of the waker with this number was made, or dropped.
@@ -212,6 +296,7 @@ impl Tasks {
         }
     }
 
+    /// Takes out a task for whose end nobody waits.
     pub(crate) fn take(&mut self, index: u32) -> Option<Task> {
         let task = self.at_mut(index).filter(|task| !task.is_vacant())?;
         let task = mem::replace(task, Task::vacant(NONE));
@@ -222,11 +307,23 @@ impl Tasks {
     /// `take`, for a task that has ended and of which everything that would have to be dropped is out already.
     #[inline(always)]
     pub(crate) fn vacate(&mut self, index: u32) {
+        debug_assert!(self.entries[index as usize].joiner == Number::NONE, "somebody waits");
         self.entries[index as usize].id = self.free.into();
         self.free = index;
         self.len -= 1;
+        if !self.names.is_empty() {
+            self.forget_name(index);
+        }
         if self.len == 0 && self.entries.len() > KEPT {
             self.give_back();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn forget_name(&mut self, index: u32) {
+        if let Some(name) = self.names.get_mut(index as usize) {
+            *name = None;
         }
     }
 

@@ -187,9 +187,9 @@ const STATED: &[(&str, &str, &[&str])] = &[
     // N10
     (
         "runtime/lib.rs",
-        "A pending task costs 96 bytes, in tables whose room doubles, and one allocation for its future; an idle connection, \
+        "A pending task costs 64 bytes, in a table whose room doubles, and one allocation for its future; an idle connection, \
          in a task of its own, less than 400 bytes beside its buffer. A task that has ended keeps the room of its future until \
-         it is joined, or its handle is dropped. After a burst the tables keep their room, at most 104 bytes a task and 16 a \
+         it is joined, or its handle is dropped. After a burst the tables keep their room, of 64 bytes a task and 16 a \
          socket, until no task, or no socket, is left.",
         &[
             "a_task_costs_what_the_documentation_says",

@@ -11,7 +11,7 @@ use crate::number::Number;
 use crate::run::Watch;
 use crate::sys;
 use crate::task::{Id, State, TaskInfo, Wait, WaitOn};
-use crate::tasks::Task;
+use crate::tasks::{Name, Task};
 use std::collections::HashMap;
 use std::time::Instant;
 
@@ -183,23 +183,25 @@ impl Parts {
     /// The task with this number, which must be the one that is polled.
     pub(super) fn task(&self, number: Number) -> Option<TaskInfo> {
         current::executor(|executor| {
+            executor.tasks.meant_by(number)?;
+            let name = executor.tasks.name(number.index()).cloned();
             let task = executor.tasks.meant_by(number)?;
-            Some(info(task, State::Running, Vec::new()))
+            Some(info(task, name.as_ref(), State::Running, Vec::new()))
         })
     }
 
     fn tasks(&self) -> Vec<TaskInfo> {
         let mut waits = self.waits();
         let mut tasks = Vec::new();
-        let mut show = |task: &Task, number, state| {
+        let show = |task: &Task, number, name: Option<&Name>, state| {
             let mut waits_for = waits.remove(&number).unwrap_or_default();
             if waits_for.is_empty() && state == State::Waiting {
                 // A channel, a lock, another thread: whoever will wake it is not ours.
                 waits_for.push(Wait { on: WaitOn::Other, at: None });
             }
-            tasks.push(info(task, state, waits_for));
+            tasks.push(info(task, name, state, waits_for));
         };
-        current::executor(|executor| executor.for_each(&mut show));
+        current::executor(|executor| executor.for_each(show));
         tasks.sort_by_key(|task| task.id);
         tasks
     }
@@ -220,20 +222,20 @@ impl Parts {
         });
         self.timers.for_each(|number, deadline, at| add(number, WaitOn::Until(deadline), Some(at)));
         current::executor(|executor| {
-            executor.for_each(|task, _, _| {
-                add(task.joiner.number(), WaitOn::Task(Id::from_bits(task.id)), None);
+            executor.for_each(|task, _, _, _| {
+                add(task.joined_by(), WaitOn::Task(Id::from_bits(task.id)), None);
             });
         });
         waits
     }
 }
 
-fn info(task: &Task, state: State, waits_for: Vec<Wait>) -> TaskInfo {
+fn info(task: &Task, name: Option<&Name>, state: State, waits_for: Vec<Wait>) -> TaskInfo {
     TaskInfo {
         id: Id::from_bits(task.id),
-        name: task.about.name.as_ref().map(|name| (**name).clone()),
-        spawned_at: task.about.spawned_at,
-        future: (task.about.future)(),
+        name: name.map(|name| (**name).clone()),
+        spawned_at: task.spawned_at,
+        future: (task.type_name)(),
         state,
         polls: task.polls,
         idle: sys::coarse_age(task.polled),

@@ -8,10 +8,7 @@ use std::collections::BTreeMap;
 fn put(tasks: &mut Tasks, id: u64) -> TaskKey {
     let (index, entry) = tasks.vacancy();
     assert!(entry.is_vacant(), "id {id} goes where a task is");
-    let number = Number::of_task(1, index, id);
-    let mut task = Task::vacant(0);
-    (task.id, task.mark, task.ended, task.future) = (id, number, None, Some(erase(async {})));
-    *entry = task;
+    *entry = Task::new(id, Some(erase(async {})), &About::of::<()>(None, Location::caller()), 0);
     TaskKey { id, index, runtime: 1 }
 }
 
@@ -53,11 +50,38 @@ fn who_waits_last_for_an_end_is_kept_and_the_one_before_comes_out() {
     let mut tasks = Tasks::new();
     let [key, one, other] = [0, 1, 2].map(|n| put(&mut tasks, FIRST + n));
     let [one, other] = [one, other].map(|key| Number::of_task(1, key.index, key.id));
-    let mut set = |joiner| tasks.set_joiner(key.index, joiner).number();
-    assert_eq!(set(Joiner::Number(one)), None);
-    assert_eq!(set(Joiner::Number(other)), Some(one));
-    assert_eq!(set(Joiner::Foreign(std::task::Waker::noop().clone())), Some(other));
-    assert_eq!(set(Joiner::NOBODY), None);
+    let foreign = || Joiner::Foreign(Waker::noop().clone());
+    let mut set = |joiner| {
+        let before = match tasks.set_joiner(key.index, joiner) {
+            Joiner::Number(number) => number,
+            Joiner::Foreign(_) => foreign_at(0),
+        };
+        (before, tasks.find(key).and_then(|task| task.joined_by()))
+    };
+    assert_eq!(set(Joiner::Number(one)), (Number::NONE, Some(one)));
+    assert_eq!(set(Joiner::Number(other)), (one, Some(other)));
+    assert_eq!(set(foreign()), (other, None));
+    assert_eq!(set(foreign()), (foreign_at(0), None));
+    assert_eq!(set(Joiner::Number(one)), (foreign_at(0), Some(one)));
+    assert_eq!(set(Joiner::NOBODY), (one, None));
+    assert_eq!(tasks.foreign.len(), 0, "a waker that was taken out is still aside");
+}
+
+/// N10.
+#[test]
+fn a_task_has_sixty_four_bytes() {
+    assert_eq!(size_of::<Task>(), 64);
+}
+
+#[test]
+fn a_name_goes_with_its_task() {
+    let mut tasks = Tasks::new();
+    let key = put(&mut tasks, FIRST);
+    tasks.set_name(key.index, Box::new("the first".into()));
+    assert_eq!(tasks.name(key.index).map(|name| &***name), Some("the first"));
+    tasks.take(key.index);
+    assert_eq!(put(&mut tasks, FIRST + 1).index, key.index);
+    assert!(tasks.name(key.index).is_none(), "another task has the name now");
 }
 
 #[test]
@@ -78,8 +102,7 @@ fn random_spawns_and_ends_agree_with_a_map() {
                     assert_eq!(tasks.take(index).map(|task| task.id), Some(id), "seed {seed}");
                 } else {
                     let task = tasks.find(TaskKey { id, index, runtime: 1 }).unwrap();
-                    (task.future, task.mark, task.ended) =
-                        (None, Number::NONE, Some(Ended::Finished));
+                    (task.future, task.mark) = (None, Mark::Ended(Ended::Finished));
                     tasks.vacate(index);
                 }
             }

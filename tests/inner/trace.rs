@@ -45,7 +45,7 @@ impl Broken {
         };
         runtime.does(Event::Start { runtime: 1, epoll: 3, eventfd: 4 });
         runtime.does(Event::Register { fd: 5, bits: 1, key: Key { index: 0, stamp: 1 } });
-        let about = About { spawned_at: Location::caller(), future: || "a future", name: None };
+        let about = About { spawned_at: Location::caller(), type_name: || "a future", name: None };
         runtime.does(Event::Spawn { number: number(), id: TASK, about });
         runtime.does(Event::Enqueue { number: number() });
         runtime
@@ -117,7 +117,7 @@ fn a_runtime_that_does_everything_right_passes_every_check() {
 fn who_has_woken_itself_and_ended_is_not_counted_in_the_queue() {
     let mut runtime = Broken::new();
     let other = Number::of_task(1, 1, 2);
-    let about = About { spawned_at: Location::caller(), future: || "a future", name: None };
+    let about = About { spawned_at: Location::caller(), type_name: || "a future", name: None };
     runtime
         .does(Event::Spawn { number: other, id: 2, about })
         .does(Event::Enqueue { number: other });
@@ -312,7 +312,7 @@ fn to_tell_of_a_sleep_costs_the_same_however_many_wait() {
     };
     let mut runtime = Broken::new();
     for index in 2..10_000 {
-        let about = About { spawned_at: Location::caller(), future: || "a future", name: None };
+        let about = About { spawned_at: Location::caller(), type_name: || "a future", name: None };
         let bits = Key { index, stamp: 1 };
         runtime.does(Event::Register { fd: index as i32 + 10, bits: 1, key: bits });
         runtime.does(Event::Spawn { number: task(index), id: index.into(), about });

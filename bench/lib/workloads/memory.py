@@ -11,7 +11,7 @@ NEEDS = ("server", "micro")
 ALSO = ["waken-shared", "waken-echo", "waken-echo-shared"]
 ABOUT = """Resident memory of the server's process, before and with 10,000 connections that have echoed once, and before and with a
 million tasks that were polled once and wait. A connection's own buffer of 1 KiB is taken off, where it has one. Last come the two
-examples, as everybody builds them; the other servers carry their settings along in each connection. The same on every run to a few bytes. What the kernel keeps for a socket is not in it, and is more."""
+examples, as everybody builds them (`echo` has 4 KiB, taken off as well); the other servers carry their settings along in each connection. The same on every run to a few bytes. What the kernel keeps for a socket is not in it, and is more."""
 
 SHARE = {"raw-c", "mio", "libuv", "waken-shared", "waken-echo-shared", "poll"}  # one buffer for all
 BUFFER = 1024

@@ -14,7 +14,7 @@ impl Story {
     pub(super) fn spawn(&mut self, step: &mut Step, number: Number, id: u64, about: &About) {
         let called = match &about.name {
             Some(name) => format!("\"{name}\""),
-            None => (about.future)().trim_end_matches("::{{closure}}").to_owned(),
+            None => (about.type_name)().trim_end_matches("::{{closure}}").to_owned(),
         };
         let by = self.polling.last().map_or(String::new(), |by| format!(" by {}", name(*by)));
         let why = format!(
