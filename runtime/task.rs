@@ -151,7 +151,7 @@ impl<T> JoinHandle<T> {
             return Poll::Ready(Err(JoinError::cancelled(id)));
         }
         let number = ready!(run::poll_joiner(key, cx));
-        // Here, where it is compiled for each output: of one place for all the compiler makes a call.
+        // Not in a function beside `poll_joiner`: that would be one for all outputs, and each join a call of it.
         let (ended, left) = match current::executor(|executor| executor.join(key, number)) {
             Ok(left) => left,
             Err(before) => {
