@@ -17,7 +17,7 @@ pub(crate) struct Now {
     pub(crate) runtime: Cell<u32>,
     /// The number of the waker that the last poll was given; `NONE` between turns.
     pub(crate) number: Cell<Number>,
-    /// I/O operations that are left to this poll. Below one it is used up.
+    /// Operations that are left to this poll. Below one it is used up.
     budget: Cell<i32>,
     /// In debug builds: whether the poll that goes on has left its number with a source.
     left: Cell<bool>,

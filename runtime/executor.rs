@@ -359,5 +359,5 @@ impl Executor {
 /// A queue with room for no more than this keeps it.
 const KEPT: usize = 64;
 
-/// While there are tasks it keeps room for so many; and for more, if it is so long again the next time.
+/// While there are tasks it keeps room for so many. One with more gives back all of it, unless it was so long the time before.
 const LONG: usize = 4096;

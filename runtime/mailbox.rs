@@ -32,7 +32,7 @@ pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 pub(crate) struct Letters {
-    /// Each number once, however often it was woken: the box is never longer than the list of tasks.
+    /// Each number once, however often it was woken.
     pub(crate) wakes: Vec<Number>,
     pub(crate) jobs: Vec<Job>,
     posted: HashSet<Number>,

@@ -1,4 +1,4 @@
-//! A table with generational keys: sources and timers live in one each. Knows nothing of them.
+//! A table with generational keys: sources, timers and foreign joiners live in one each. Knows nothing of them.
 //!
 //! ```text
 //! Key { index, stamp } ──► entries[index]   valid while entries[index].stamp == stamp

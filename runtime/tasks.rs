@@ -24,7 +24,7 @@ pub(crate) struct Task {
     pub(crate) id: u64,
     /// Away while it is being polled. When the task has ended: what it has left.
     pub(crate) future: Option<Spawned>,
-    /// The task here that waits for the end of this one. Or `NONE`, or `DETACHED`, or one that is foreign, see below.
+    /// Who here waits for the end of this one, a task or the root. Or `NONE`, or `DETACHED`, or one that is foreign, see below.
     joiner: Number,
     pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) type_name: fn() -> &'static str,
@@ -68,7 +68,7 @@ pub(crate) enum Ended {
 
 /// Who is woken when a task has ended.
 pub(crate) enum Joiner {
-    /// A task of this runtime. Or nobody, yet or for ever, see below.
+    /// A task of this runtime, or its root. Or nobody, yet or for ever, see below.
     Number(Number),
     Foreign(Waker),
 }
@@ -158,7 +158,7 @@ impl Task {
         self.mark == Mark::Waits && self.future.is_some()
     }
 
-    /// Which task of this runtime waits for its end.
+    /// Who in this runtime waits for its end.
     pub(crate) fn joined_by(&self) -> Option<Number> {
         Some(self.joiner).filter(|joiner| joiner.runtime() != 0)
     }
@@ -173,7 +173,7 @@ pub(crate) struct Tasks {
     /// The first of a chain of empty entries; `NONE` ends it. Last freed, first used: it is still in cache.
     free: u32,
     len: usize,
-    /// By the index of the task. As long as none has a name it is empty.
+    /// By the index of the task. Until one has a name it is empty.
     names: Vec<Option<Name>>,
     /// Those that wait for the end of a task.
     foreign: Slab<Waker>,

@@ -26,7 +26,7 @@
 //! nanoseconds), and many times that when it is told, which takes texts, however many tasks wait. Those of all threads stand in one
 //! queue, in the order of their stamps. They are told before a thread sleeps, or when 1,024 are kept; a log is written at
 //! once, line by line, so that nothing is missing when the program hangs. With the feature, and nothing asked for, a hook is a load
-//! and what comes of it: 7 instructions. What is not seen: calls that std makes (`close`), or a closure of yours in
+//! and what comes of it: 8 instructions. What is not seen: calls that std makes (`close`), or a closure of yours in
 //! `AsyncFd::try_io`; through the traits of other crates the line that waits; and whom a foreign waker wakes, such as those of a
 //! collection of futures.
 

@@ -66,7 +66,7 @@ fn waking_yielding_and_dropping_a_stream_allocate_nothing() {
                 Poll::<()>::Pending
             }));
             let (client, server) = connected().await;
-            // The lists of two turns, which then take turns, have to be there.
+            // The list of a turn has to be there.
             for _ in 0..3 {
                 if let Some(waker) = &*waker.borrow() {
                     waker.wake_by_ref();
