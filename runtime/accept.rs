@@ -9,7 +9,7 @@ use crate::interest::Interest;
 use crate::source::{Read, Source};
 use crate::sys::{self, AcceptFailure};
 use crate::time::{Sleep, sleep_at};
-use crate::waker::wake_contained;
+use crate::waker::{drop_contained, wake_contained};
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd};
@@ -46,8 +46,9 @@ struct Pause {
     until: Option<Instant>,
     /// That of `poll_accept`, where no future is there to keep it.
     kept: Option<Sleep>,
-    /// Who waits for its end. Those that have given up are left in until then.
-    waiting: Vec<Waker>,
+    /// Who waits for its end, by a ticket, of which the last is `tickets`. 0 is that of `poll_accept`.
+    waiting: Vec<(u64, Waker)>,
+    tickets: u64,
 }
 
 impl<L: Listener> Acceptor<L> {
@@ -67,7 +68,8 @@ impl<L: Listener> Acceptor<L> {
 
     /// What waits for clients, one after the other.
     pub(crate) fn accepting(&self, at: Line) -> Accepting<'_, L> {
-        Accepting { acceptor: self, claim: self.listener.claim(Some(at), false), at, pause: None }
+        let claim = self.listener.claim(Some(at), false);
+        Accepting { acceptor: self, claim, at, pause: None, ticket: 0 }
     }
 
     /// The same through a poll function, where no future can be dropped: the last waker is kept.
@@ -80,6 +82,9 @@ impl<L: Listener> Acceptor<L> {
             // Taken out while it is polled: a waker's code must not run under the lock.
             let mut kept = self.pause().kept.take();
             let over = self.poll_pause(cx, &mut kept, at);
+            if over.is_pending() {
+                self.wait_for_success(cx, 0);
+            }
             let before = mem::replace(&mut self.pause().kept, kept);
             drop(before);
             ready!(over);
@@ -116,16 +121,23 @@ impl<L: Listener> Acceptor<L> {
             sleep.reset(until);
         }
         // Free of budget: the accept that follows spends it, and a pause that spent the last of it would come first again.
-        let over = sleep.poll_elapsed(cx);
-        if over.is_pending() {
-            // A success elsewhere ends the pause before its time.
-            let waker = cx.waker().clone();
-            let mut pause = self.pause();
-            if !pause.waiting.iter().any(|other| other.will_wake(&waker)) {
-                pause.waiting.push(waker);
+        sleep.poll_elapsed(cx)
+    }
+
+    /// A success elsewhere ends a pause before its time, and wakes who has this ticket.
+    fn wait_for_success(&self, cx: &Context<'_>, ticket: u64) {
+        // Cloned and dropped outside of the lock: a foreign one is somebody's code.
+        let waker = cx.waker().clone();
+        let mut pause = self.pause();
+        let before = match pause.waiting.iter_mut().find(|(its, _)| *its == ticket) {
+            Some((_, before)) => Some(mem::replace(before, waker)),
+            None => {
+                pause.waiting.push((ticket, waker));
+                None
             }
-        }
-        over
+        };
+        drop(pause);
+        before.into_iter().for_each(drop_contained);
     }
 
     /// Makes the next accept wait after an error that will not go away by itself.
@@ -137,7 +149,7 @@ impl<L: Listener> Acceptor<L> {
                 (pause.length, pause.until) = (Duration::ZERO, None);
                 let waiting = mem::take(&mut pause.waiting);
                 drop(pause);
-                waiting.into_iter().for_each(wake_contained);
+                waiting.into_iter().for_each(|(_, waker)| wake_contained(waker));
             }
             Err(error) if sys::accept_failure(error) == AcceptFailure::OutOfResources => {
                 let mut pause = self.pause();
@@ -150,8 +162,14 @@ impl<L: Listener> Acceptor<L> {
         accepted
     }
 
+    fn next_ticket(&self) -> u64 {
+        let mut pause = self.pause();
+        pause.tickets += 1;
+        pause.tickets
+    }
+
     fn pause(&self) -> MutexGuard<'_, Pause> {
-        self.pause.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.pause)
     }
 }
 
@@ -161,12 +179,36 @@ pub(crate) struct Accepting<'a, L> {
     claim: Claim<'a, L, Read>,
     at: Line,
     pause: Option<Sleep>,
+    /// Among those who wait for the end of a pause, or 0.
+    ticket: u64,
+}
+
+impl<L> Drop for Accepting<'_, L> {
+    fn drop(&mut self) {
+        if self.ticket != 0 {
+            let mut pause = lock(&self.acceptor.pause);
+            let found = pause.waiting.iter().position(|(its, _)| *its == self.ticket);
+            let waker = found.map(|place| pause.waiting.swap_remove(place).1);
+            drop(pause);
+            waker.into_iter().for_each(drop_contained);
+        }
+    }
+}
+
+fn lock(pause: &Mutex<Pause>) -> MutexGuard<'_, Pause> {
+    pause.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<L: Listener> Accepting<'_, L> {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<L::Client>> {
-        let Accepting { acceptor, claim, at, pause } = self;
-        ready!(acceptor.poll_pause(cx, pause, at));
+        let Accepting { acceptor, claim, at, pause, ticket } = self;
+        if acceptor.poll_pause(cx, pause, at).is_pending() {
+            if *ticket == 0 {
+                *ticket = acceptor.next_ticket();
+            }
+            acceptor.wait_for_success(cx, *ticket);
+            return Poll::Pending;
+        }
         acceptor.poll_next_client(|| claim.poll(cx, accept))
     }
 }

@@ -242,6 +242,9 @@ impl<T: AsFd + Read> AsyncRead for AsyncFd<T> {
         cx: &mut Context<'_>,
         bufs: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
+        if bufs.iter().all(|buf| buf.is_empty()) {
+            return Poll::Ready(Ok(0));
+        }
         self.poll_mut(cx, Interest::READABLE, |io| io.read_vectored(bufs))
     }
 }
@@ -266,6 +269,9 @@ where
         cx: &mut Context<'_>,
         bufs: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
+        if bufs.iter().all(|buf| buf.is_empty()) {
+            return Poll::Ready(Ok(0));
+        }
         self.poll_io(cx, Interest::READABLE, |mut io| io.read_vectored(bufs))
     }
 }
@@ -288,6 +294,9 @@ impl<T: AsFd + Write> AsyncWrite for AsyncFd<T> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if bufs.iter().all(|buf| buf.is_empty()) {
+            return Poll::Ready(Ok(0));
+        }
         self.poll_mut(cx, Interest::WRITABLE, |io| io.write_vectored(bufs))
     }
 
@@ -327,6 +336,9 @@ where
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if bufs.iter().all(|buf| buf.is_empty()) {
+            return Poll::Ready(Ok(0));
+        }
         self.poll_io(cx, Interest::WRITABLE, |mut io| io.write_vectored(bufs))
     }
 

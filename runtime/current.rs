@@ -9,6 +9,7 @@ use crate::executor::Executor;
 use crate::number::Number;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::io;
 use std::mem::{self, ManuallyDrop};
 use std::task::{Context, Poll};
 
@@ -106,6 +107,12 @@ pub(crate) fn has_talked() -> bool {
 pub(crate) async fn operation() {
     poll_fn(|cx| poll_budget(cx)).await;
     spend();
+}
+
+/// An error that comes at once is an operation as well: whoever tries again and again lets the others go.
+pub(crate) async fn failed<T>(error: io::Error) -> io::Result<T> {
+    operation().await;
+    Err(error)
 }
 
 /// For who polls many tasks, to look here once.

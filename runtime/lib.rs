@@ -31,7 +31,7 @@
 //! | sockets, listeners, [`io::AsyncFd`] | yes (an `AsyncFd` if its value is) | every operation is an error that says so; a drop closes it |
 //! | [`Sleep`](time::Sleep), [`Interval`](time::Interval), [`Timeout`](time::Timeout) | yes (a `Timeout` if its future is) | waits with the runtime that polls it |
 //! | [`JoinHandle`], [`JoinSet`] | if the output is | awaiting it panics while its runtime lives; a drop takes effect at home |
-//! | [`AbortHandle`](task::AbortHandle), [`Remote`], [`RemoteJoinHandle`](runtime::RemoteJoinHandle), a task's `Waker` | yes | works |
+//! | [`AbortHandle`](task::AbortHandle), [`Remote`], [`RemoteJoinHandle`](runtime::RemoteJoinHandle), a task's `Waker` | yes | works (but `AbortHandle::is_finished` panics while the runtime lives) |
 //!
 //! Outside of any runtime [`spawn`] panics, a socket is an error, and a timer that has to wait panics when it is polled; one that is due
 //! is ready. Each says what to do: [`block_on`], or [`Runtime::enter`]. After the end of its runtime a task is cancelled,

@@ -49,15 +49,14 @@ impl Signals {
     /// `InvalidInput` for what no handler may catch (`SIGKILL`, `SIGSTOP`, `SIGSEGV`, `SIGILL`, `SIGFPE`) or is no
     /// signal; outside of a runtime; out of descriptors.
     pub fn new(signals: impl IntoIterator<Item = i32>) -> io::Result<Signals> {
-        let caught = Arc::new(Caught::new()?);
+        let shared = Arc::new(Caught::new()?);
+        // Before any handler: one that was installed takes the place of the default for ever.
+        let caught = AsyncFd::with_interest(Pending(shared.clone()), Interest::READABLE)?;
         let handlers = signals
             .into_iter()
-            .map(|signal| Ok((signal, Handler::new(signal, caught.clone())?)))
+            .map(|signal| Ok((signal, Handler::new(signal, shared.clone())?)))
             .collect::<io::Result<_>>()?;
-        Ok(Signals {
-            caught: AsyncFd::with_interest(Pending(caught), Interest::READABLE)?,
-            handlers,
-        })
+        Ok(Signals { caught, handlers })
     }
 
     /// Waits for the next signal, and returns its number. Cancel safe.
@@ -94,11 +93,11 @@ impl fmt::Debug for Signals {
     }
 }
 
-/// Waits for `SIGINT`, which Ctrl-C in a terminal sends: one that comes after this call. See [`Signals`], also for
-/// what becomes of the default. Cancel safe.
+/// Waits for `SIGINT`, which Ctrl-C in a terminal sends: one that comes after this call, or outside of a runtime, as in
+/// `block_on(ctrl_c())`, after the first poll. See [`Signals`], also for what becomes of the default. Cancel safe.
 ///
 /// # Errors
-/// Outside of a runtime; out of descriptors.
+/// Polled outside of a runtime; out of descriptors.
 ///
 /// ```no_run
 /// waken::block_on(async {
@@ -111,7 +110,7 @@ impl fmt::Debug for Signals {
 pub fn ctrl_c() -> impl Future<Output = io::Result<()>> {
     let signals = Signals::new([SIGINT]);
     async move {
-        signals?.next().await;
+        signals.or_else(|_| Signals::new([SIGINT]))?.next().await;
         Ok(())
     }
 }

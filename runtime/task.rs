@@ -253,7 +253,8 @@ fn has_ended(key: TaskKey) -> bool {
     })
 }
 
-/// Lets the other tasks that are ready, and I/O and timers that are due, go first. Cancel safe.
+/// Lets the other tasks that are ready go first. Then the kernel and the clock are asked, and whoever they wake stands
+/// behind. Cancel safe.
 ///
 /// ```
 /// # waken::block_on(async {

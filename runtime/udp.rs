@@ -1,5 +1,6 @@
 //! UDP. A datagram is a message: an empty buffer takes one as well, and a short read says nothing of the next.
 
+use crate::current;
 use crate::fd::Registered;
 use crate::socket::{datagram, socket};
 use crate::source::{Read, Write};
@@ -39,6 +40,7 @@ impl AsyncUdpSocket {
     /// The last address's error, see bind(2); outside of a runtime.
     pub async fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<AsyncUdpSocket> {
         let addresses = addr.addresses().resolve().await?;
+        current::operation().await;
         net::UdpSocket::bind(&*addresses)?.try_into()
     }
 
@@ -66,6 +68,7 @@ impl AsyncUdpSocket {
     /// ```
     pub async fn connect<A: ToSocketAddrs>(&self, addr: A) -> io::Result<()> {
         let addresses = addr.addresses().resolve().await?;
+        current::operation().await;
         self.inner.get_ref().connect(&*addresses)
     }
 

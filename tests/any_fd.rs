@@ -12,7 +12,7 @@ use peer::{Foreign, millis, recv_urgent, run, send_urgent, std_pair};
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -418,6 +418,13 @@ fn to_read_or_write_nothing_is_done_at_once() {
         assert_eq!(ours.read(&mut []).await.unwrap(), 0);
         assert_eq!((&ours).read(&mut []).await.unwrap(), 0);
         assert_eq!(ours.write(&[]).await.unwrap(), 0);
+        let (nothing, read, write) = (&mut [][..], &mut [][..], IoSlice::new(&[]));
+        let (mut one, mut other) = ([IoSliceMut::new(nothing)], [IoSliceMut::new(read)]);
+        assert_eq!(ours.read_vectored(&mut []).await.unwrap(), 0);
+        assert_eq!(ours.read_vectored(&mut one).await.unwrap(), 0);
+        assert_eq!((&ours).read_vectored(&mut other).await.unwrap(), 0);
+        assert_eq!(ours.write_vectored(&[write]).await.unwrap(), 0);
+        assert_eq!((&ours).write_vectored(&[]).await.unwrap(), 0);
     });
 }
 

@@ -7,7 +7,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
 use support::*;
-use waken::{AsyncTcpListener, AsyncTcpStream, JoinSet, Runtime, net::TcpSocket, spawn, time::*};
+use waken::net::{AsyncUdpSocket, TcpSocket};
+use waken::{AsyncTcpListener, AsyncTcpStream, JoinSet, Runtime, spawn, time::*};
 
 /// Repeats what is ready at once until a timer of 20 ms has had its turn, which must be before `limit` rounds.
 async fn lets_a_timer_fire<F: Future>(limit: u64, mut operation: impl FnMut() -> F) {
@@ -62,6 +63,38 @@ fn binds_that_fail_at_once_let_the_others_go() {
             let taken = listener.local_addr().unwrap();
             lets_a_timer_fire(100_000, || async {
                 assert!(AsyncTcpListener::bind(taken).await.is_err());
+            })
+            .await;
+        })
+    })
+}
+
+/// Q04: names that are none, and no address at all.
+#[test]
+fn addresses_that_are_none_let_the_others_go() {
+    watched(8, || {
+        waken::block_on(async {
+            lets_a_timer_fire(1_000_000, || async {
+                assert!(AsyncTcpStream::connect("no port").await.is_err());
+            })
+            .await;
+            lets_a_timer_fire(1_000_000, || async {
+                assert!(AsyncTcpStream::connect(&[][..] as &[SocketAddr]).await.is_err());
+            })
+            .await;
+        })
+    })
+}
+
+#[test]
+fn datagram_sockets_that_are_made_and_connected_let_the_others_go() {
+    watched(8, || {
+        waken::block_on(async {
+            let socket = AsyncUdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let peer = socket.local_addr().unwrap();
+            lets_a_timer_fire(100_000, || async { socket.connect(peer).await.unwrap() }).await;
+            lets_a_timer_fire(100_000, || async {
+                assert!(AsyncUdpSocket::bind(peer).await.is_err());
             })
             .await;
         })

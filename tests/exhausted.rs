@@ -12,8 +12,11 @@ use std::io;
 use std::net::TcpStream;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::time::Instant;
 use support::{cpu, fds, watched};
+use waken::net::{AsyncUnixListener, AsyncUnixStream};
 use waken::task::{JoinHandle, WaitOn};
 use waken::time::{interval, sleep, timeout};
 use waken::{AsyncTcpListener, AsyncTcpStream, Runtime, spawn};
@@ -268,6 +271,66 @@ fn a_cancelled_pause_is_still_a_pause() {
             assert!((2..=6).contains(&errors), "{errors}");
             scene.fillers.clear();
             timeout(millis(1500), scene.listener.accept()).await.expect("stalls").unwrap();
+        });
+    });
+}
+
+/// Whoever holds the descriptors has a turn, and can give them back.
+#[test]
+fn connects_without_descriptors_let_the_others_go() {
+    watched(10, || {
+        waken::block_on(async {
+            let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
+            let addr = listener.local_addr().unwrap();
+            let path = std::env::temp_dir().join(format!("waken-{}", std::process::id()));
+            let server = AsyncUnixListener::bind(&path).unwrap();
+            limit_descriptors(40);
+            for unix in [false, true] {
+                let fillers = exhaust();
+                drop(spawn(async move {
+                    sleep(millis(20)).await;
+                    drop(fillers);
+                }));
+                let mut rounds = 0;
+                loop {
+                    rounds += 1;
+                    assert!(rounds < 1_000_000, "nobody else had a turn");
+                    let error = match unix {
+                        false => AsyncTcpStream::connect(addr).await.err(),
+                        true => AsyncUnixStream::connect(&path).await.err(),
+                    };
+                    let Some(error) = error else { break };
+                    assert!(is_exhaustion(&error), "{error}");
+                }
+                assert!(rounds > 1);
+            }
+            drop(server);
+            std::fs::remove_file(&path).unwrap();
+        });
+    });
+}
+
+/// W14.
+#[test]
+fn an_accept_that_is_dropped_in_its_pause_leaves_no_waker() {
+    struct Nobody;
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
+    }
+    watched(10, || {
+        waken::block_on(async {
+            let scene = Scene::new(1).await;
+            assert!(is_exhaustion(&scene.listener.accept().await.unwrap_err()));
+            let nobody = Arc::new(Nobody);
+            let waker = Waker::from(nobody.clone());
+            for _ in 0..3 {
+                let mut accept = Box::pin(scene.listener.accept());
+                let polled = accept.as_mut().poll(&mut Context::from_waker(&waker));
+                assert!(polled.is_pending());
+                drop(accept);
+            }
+            drop(waker);
+            assert_eq!(Arc::strong_count(&nobody), 1, "a waker is left behind");
         });
     });
 }

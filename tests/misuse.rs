@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use support::{guard, panic_message, watched};
 use waken::io::Interest;
-use waken::net::TcpSocket;
+use waken::net::{AsyncUnixDatagram, AsyncUnixListener, TcpSocket};
 use waken::task::{self, yield_now};
 use waken::time::{interval, interval_at, sleep, sleep_until, timeout};
 use waken::{AsyncTcpListener, AsyncTcpStream, JoinSet, Runtime, block_on, spawn};
@@ -211,6 +211,19 @@ fn sockets_made_outside_of_a_runtime_are_an_error_that_names_block_on() {
         refused(socket().listen(1), &words);
         refused(AsyncTcpStream::try_from(net::TcpStream::connect(address).unwrap()), &words);
         refused(AsyncTcpListener::try_from(listener), &words);
+    });
+}
+
+/// A retry inside must not find the path taken.
+#[test]
+fn unix_sockets_that_are_bound_outside_of_a_runtime_leave_no_path() {
+    watched(10, || {
+        let path = std::env::temp_dir().join(format!("waken-outside-{}", std::process::id()));
+        refused(AsyncUnixListener::bind(&path), &["block_on"]);
+        refused(AsyncUnixDatagram::bind(&path), &["block_on"]);
+        assert!(!path.exists());
+        block_on(async { drop(AsyncUnixListener::bind(&path).unwrap()) });
+        std::fs::remove_file(&path).unwrap();
     });
 }
 

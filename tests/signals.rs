@@ -150,6 +150,33 @@ fn ctrl_c_counts_from_its_call() {
     });
 }
 
+/// As in `block_on(ctrl_c())`: the future is there before the runtime.
+#[test]
+fn a_ctrl_c_that_is_called_before_its_runtime_is_there_counts_from_its_first_poll() {
+    guard(20, 2).run(|| {
+        let mut stop = std::pin::pin!(ctrl_c());
+        block_on(async {
+            assert!(futures_lite::future::poll_once(stop.as_mut()).await.is_none());
+            send(libc::SIGINT);
+            stop.await.unwrap();
+        });
+    });
+}
+
+#[test]
+fn what_fails_outside_of_a_runtime_leaves_the_default_as_it_is() {
+    guard(20, 0).run(|| {
+        let caught = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            status.lines().find(|line| line.starts_with("SigCgt")).unwrap().to_owned()
+        };
+        let before = caught();
+        assert!(Signals::new([libc::SIGUSR1]).is_err());
+        drop(ctrl_c());
+        assert_eq!(caught(), before, "a handler was installed, and nobody will hear of the signal");
+    });
+}
+
 /// G04: the default does not come back, as the documentation says.
 #[test]
 fn dropped_listeners_leave_nothing_behind_and_the_signal_does_not_end_the_process() {

@@ -46,7 +46,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("bytes", &["fd", "interest", "source", "sys"]),
     ("accept", &["fd", "interest", "source", "sys", "time", "waker"]),
     ("tcp", &["accept", "bytes", "current", "fd", "interest", "socket", "source", "sys", "waker"]),
-    ("udp", &["fd", "socket", "source", "tcp"]),
+    ("udp", &["current", "fd", "socket", "source", "tcp"]),
     (
         "unix",
         &["accept", "bytes", "current", "fd", "interest", "socket", "source", "sys", "tcp", "time"],
@@ -86,7 +86,7 @@ const INNER_ROOMS: &[&str] = &[
     "current", "executor", "home", "mailbox", "number", "patience", "reactor", "run", "runtime",
     "slab", "source", "spawned", "sys", "tasks", "timers", "waker",
 ];
-const INNER_ROOMS_LINES: usize = 3701;
+const INNER_ROOMS_LINES: usize = 3708;
 
 const LONGEST_FILE: usize = 400;
 
@@ -96,9 +96,9 @@ const TRACE_LINES: usize = 2845;
 
 /// Lines of `runtime/` that are neither blank nor comment. The plan was 3,000; the same reason. The core alone has
 /// 4,600; each kind of socket adds its public face, of which every method says what it is; the adaptive park is 150,
-/// what hyper asks for 220, what trials have found 80, what hooks needed a name for 22, a table for tasks alone 230; and a file that is tested from
+/// what hyper asks for 220, what trials and readers have found 150, what hooks needed a name for 22, a table for tasks alone 230; and a file that is tested from
 /// inside has three lines that say where.
-const CODE_LINES: usize = 6918;
+const CODE_LINES: usize = 6989;
 
 impl Source {
     /// The first part of its path below `runtime/`.

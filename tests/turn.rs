@@ -38,6 +38,19 @@ fn turns_until(runtime: &Runtime, mut done: impl FnMut() -> bool) -> u32 {
 
 // ---- what a turn does -------------------------------------------------------------------------
 
+/// Its second wake stands in the queue when it has ended.
+#[test]
+fn where_every_task_has_ended_nothing_is_to_be_done() {
+    watched(10, || {
+        let runtime = Runtime::new().unwrap();
+        drop(runtime.spawn(std::future::poll_fn(|cx| {
+            cx.waker().wake_by_ref();
+            std::task::Poll::Ready(())
+        })));
+        assert_eq!(runtime.turn(Some(Duration::ZERO)).unwrap(), Next::Idle);
+    });
+}
+
 #[test]
 fn a_turn_polls_what_is_ready_once_each_and_in_order() {
     watched(10, || {

@@ -74,7 +74,9 @@ impl Parts {
             current::executor(|executor| (executor.ready(), executor.counts.alive));
         let deadline = self.timers.earliest();
         let is_due = deadline.is_some_and(|deadline| deadline <= Instant::now());
-        if ready > 0 || is_due || self.reactor.more.get() || self.mailbox.has_letters() {
+        // Where no task is alive, what is in the queue is of those that have ended.
+        if ready > 0 && alive > 0 || is_due || self.reactor.more.get() || self.mailbox.has_letters()
+        {
             Next::Now
         } else if alive == 0 {
             Next::Idle

@@ -1,6 +1,7 @@
 //! What can be bound and connected to. A literal address is parsed on the spot; a name is looked up by std's
 //! `getaddrinfo`, which blocks, on a thread that is made for it and ends with it.
 
+use crate::current;
 use crate::waker::drop_contained;
 use std::future::poll_fn;
 use std::io;
@@ -41,8 +42,14 @@ mod sealed {
 impl Addresses {
     pub(crate) async fn resolve(self) -> io::Result<Vec<SocketAddr>> {
         match self {
+            Addresses::Known(addresses) if addresses.is_empty() => {
+                current::operation().await;
+                Ok(addresses)
+            }
             Addresses::Known(addresses) => Ok(addresses),
-            Addresses::Invalid(why) => Err(io::Error::new(io::ErrorKind::InvalidInput, why)),
+            Addresses::Invalid(why) => {
+                current::failed(io::Error::new(io::ErrorKind::InvalidInput, why)).await
+            }
             Addresses::Name(host, port) => look_up(host, port).await,
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{TcpSocket, ToSocketAddrs};
 use crate::bytes;
+use crate::current;
 use crate::fd::Registered;
 use crate::interest::{Interest, Ready};
 use std::io::{self, IoSlice, IoSliceMut};
@@ -85,7 +86,7 @@ impl AsyncTcpStream {
             for address in addresses.resolve().await? {
                 result = match TcpSocket::like(&address) {
                     Ok(socket) => socket.connect_from(address, at).await,
-                    Err(error) => Err(error),
+                    Err(error) => current::failed(error).await,
                 };
                 if result.is_ok() {
                     break;

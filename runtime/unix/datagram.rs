@@ -1,7 +1,7 @@
 //! The datagram socket: messages over a Unix socket, in order and none lost.
 
 use super::patiently;
-use crate::fd::Registered;
+use crate::fd::{self, Registered};
 use crate::socket::{datagram, socket};
 use crate::source::{Read, Write};
 use std::io;
@@ -34,6 +34,7 @@ impl AsyncUnixDatagram {
     /// # Errors
     /// `AddrInUse` when the path exists; see bind(2), unix(7); outside of a runtime.
     pub fn bind<P: AsRef<Path>>(path: P) -> io::Result<AsyncUnixDatagram> {
+        fd::check()?; // Before there is a path.
         net::UnixDatagram::bind(path)?.try_into()
     }
 
@@ -42,6 +43,7 @@ impl AsyncUnixDatagram {
     /// # Errors
     /// As [`bind`](AsyncUnixDatagram::bind).
     pub fn bind_addr(addr: &SocketAddr) -> io::Result<AsyncUnixDatagram> {
+        fd::check()?;
         net::UnixDatagram::bind_addr(addr)?.try_into()
     }
 

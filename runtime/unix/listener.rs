@@ -2,6 +2,7 @@
 
 use super::AsyncUnixStream;
 use crate::accept::{Accepting, Acceptor, Listener};
+use crate::fd;
 use crate::socket::socket;
 use futures_core::Stream;
 use std::fmt;
@@ -59,6 +60,7 @@ impl AsyncUnixListener {
     /// # Errors
     /// `AddrInUse` when the path exists; see bind(2), unix(7); outside of a runtime.
     pub fn bind<P: AsRef<Path>>(path: P) -> io::Result<AsyncUnixListener> {
+        fd::check()?; // Before there is a path.
         net::UnixListener::bind(path)?.try_into()
     }
 
@@ -67,6 +69,7 @@ impl AsyncUnixListener {
     /// # Errors
     /// As [`bind`](AsyncUnixListener::bind).
     pub fn bind_addr(addr: &SocketAddr) -> io::Result<AsyncUnixListener> {
+        fd::check()?;
         net::UnixListener::bind_addr(addr)?.try_into()
     }
 

@@ -2,6 +2,7 @@
 
 use super::patiently;
 use crate::bytes;
+use crate::current;
 use crate::fd::{self, Registered};
 use crate::interest::{Interest, Ready};
 use crate::socket::socket;
@@ -281,9 +282,12 @@ async fn connect(
     addr: io::Result<SocketAddr>,
     at: &'static Location<'static>,
 ) -> io::Result<AsyncUnixStream> {
-    let addr = addr?;
-    fd::check()?;
-    let stream = net::UnixStream::from(sys::unix_socket()?);
+    let socket = || Ok((addr?, fd::check().and_then(|()| sys::unix_socket())?));
+    let (addr, socket) = match socket() {
+        Ok(both) => both,
+        Err(error) => return current::failed(error).await,
+    };
+    let stream = net::UnixStream::from(socket);
     patiently(at, || sys::connect_unix(stream.as_raw_fd(), &addr)).await?;
     Ok(AsyncUnixStream { inner: Registered::new(stream)? })
 }
