@@ -167,9 +167,11 @@ impl<L: Listener> Acceptor<L> {
         pause.tickets += 1;
         pause.tickets
     }
+}
 
+impl<L> Acceptor<L> {
     fn pause(&self) -> MutexGuard<'_, Pause> {
-        lock(&self.pause)
+        self.pause.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -186,17 +188,13 @@ pub(crate) struct Accepting<'a, L> {
 impl<L> Drop for Accepting<'_, L> {
     fn drop(&mut self) {
         if self.ticket != 0 {
-            let mut pause = lock(&self.acceptor.pause);
+            let mut pause = self.acceptor.pause();
             let found = pause.waiting.iter().position(|(its, _)| *its == self.ticket);
             let waker = found.map(|place| pause.waiting.swap_remove(place).1);
             drop(pause);
             waker.into_iter().for_each(drop_contained);
         }
     }
-}
-
-fn lock(pause: &Mutex<Pause>) -> MutexGuard<'_, Pause> {
-    pause.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<L: Listener> Accepting<'_, L> {
