@@ -1,7 +1,7 @@
 //! Any descriptor that epoll can wait for. Nothing is inferred from the length of a read: of a terminal, an inotify,
 //! a semaphore, a read that is short says nothing of the next one.
 
-use crate::fd::{Registered, retry};
+use crate::fd::{Registered, are_empty, retry};
 use crate::interest::{Interest, Ready};
 use crate::sys;
 use futures_io::{AsyncRead, AsyncWrite};
@@ -242,7 +242,7 @@ impl<T: AsFd + Read> AsyncRead for AsyncFd<T> {
         cx: &mut Context<'_>,
         bufs: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        if bufs.iter().all(|buf| buf.is_empty()) {
+        if are_empty(bufs) {
             return Poll::Ready(Ok(0));
         }
         self.poll_mut(cx, Interest::READABLE, |io| io.read_vectored(bufs))
@@ -269,7 +269,7 @@ where
         cx: &mut Context<'_>,
         bufs: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        if bufs.iter().all(|buf| buf.is_empty()) {
+        if are_empty(bufs) {
             return Poll::Ready(Ok(0));
         }
         self.poll_io(cx, Interest::READABLE, |mut io| io.read_vectored(bufs))
@@ -294,7 +294,7 @@ impl<T: AsFd + Write> AsyncWrite for AsyncFd<T> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if bufs.iter().all(|buf| buf.is_empty()) {
+        if are_empty(bufs) {
             return Poll::Ready(Ok(0));
         }
         self.poll_mut(cx, Interest::WRITABLE, |io| io.write_vectored(bufs))
@@ -336,7 +336,7 @@ where
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if bufs.iter().all(|buf| buf.is_empty()) {
+        if are_empty(bufs) {
             return Poll::Ready(Ok(0));
         }
         self.poll_io(cx, Interest::WRITABLE, |mut io| io.write_vectored(bufs))

@@ -1,7 +1,7 @@
 //! Bytes in order, over a registered socket: the operations that a TCP stream and a Unix stream share. What is
 //! public about them stands at the streams.
 
-use crate::fd::{Registered, retry};
+use crate::fd::{Registered, are_empty, retry};
 use crate::interest::Interest;
 use crate::source::{At, Read, Source, Write};
 use crate::sys;
@@ -74,14 +74,6 @@ fn send_vectored<S: Stream>(stream: &S, bufs: &[IoSlice<'_>]) -> io::Result<usiz
     sys::send_vectored(stream.as_raw_fd(), bufs)
 }
 
-fn no_room(bufs: &[IoSliceMut<'_>]) -> bool {
-    bufs.iter().all(|buf| buf.is_empty())
-}
-
-fn no_bytes(bufs: &[IoSlice<'_>]) -> bool {
-    bufs.iter().all(|buf| buf.is_empty())
-}
-
 /// Nothing to transfer is ready at once, and nobody is asked.
 impl<S: Stream> Registered<S> {
     #[inline]
@@ -116,7 +108,7 @@ impl<S: Stream> Registered<S> {
         at: At,
         bufs: &mut [IoSliceMut<'_>],
     ) -> impl Future<Output = io::Result<usize>> {
-        self.io::<Read, _, _>(at, no_room(bufs), move |stream, source| {
+        self.io::<Read, _, _>(at, are_empty(bufs), move |stream, source| {
             recv_vectored(stream, source, bufs).map(Some)
         })
     }
@@ -145,7 +137,7 @@ impl<S: Stream> Registered<S> {
         bufs: &[IoSlice<'_>],
     ) -> impl Future<Output = io::Result<usize>> {
         let operation = move |stream: &S, _: &Source| send_vectored(stream, bufs).map(Some);
-        self.io::<Write, _, _>(at, no_bytes(bufs), operation)
+        self.io::<Write, _, _>(at, are_empty(bufs), operation)
     }
 
     pub(crate) fn peek(&self, at: At, buf: &mut [u8]) -> impl Future<Output = io::Result<usize>> {
@@ -195,7 +187,7 @@ impl<S: Stream> Registered<S> {
         cx: &Context<'_>,
         bufs: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        if no_room(bufs) {
+        if are_empty(bufs) {
             return Poll::Ready(Ok(0));
         }
         self.poll_io_kept::<Read, _>(cx, |stream, source| recv_vectored(stream, source, bufs))
@@ -214,7 +206,7 @@ impl<S: Stream> Registered<S> {
         cx: &Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if no_bytes(bufs) {
+        if are_empty(bufs) {
             return Poll::Ready(Ok(0));
         }
         self.poll_io_kept::<Write, _>(cx, |stream, _| send_vectored(stream, bufs))

@@ -13,6 +13,7 @@ use crate::interest::{Interest, Ready};
 use crate::source::{At, Direction, Read, Source, Ticket, Write};
 use crate::waker::mailbox_of;
 use std::io;
+use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -267,6 +268,11 @@ pub(crate) fn retry<R>(mut operation: impl FnMut() -> io::Result<R>) -> io::Resu
             result => return result,
         }
     }
+}
+
+/// Whether there is nothing to read into, or to write: that is done at once.
+pub(crate) fn are_empty(bufs: &[impl Deref<Target = [u8]>]) -> bool {
+    bufs.iter().all(|buf| buf.is_empty())
 }
 
 /// Whether a socket can be made here.
