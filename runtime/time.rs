@@ -22,7 +22,7 @@ use std::mem;
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 /// The runtime's clock: `CLOCK_MONOTONIC`, as [`Instant`] is.
@@ -89,12 +89,6 @@ struct Timer {
     key: Key,
 }
 
-impl Timer {
-    fn is_current(&self) -> bool {
-        self.runtime == current::runtime()
-    }
-}
-
 impl Sleep {
     #[track_caller]
     fn new(deadline: Option<Instant>) -> Sleep {
@@ -125,13 +119,19 @@ impl Sleep {
     pub fn reset(&mut self, deadline: Instant) {
         self.deadline = Some(deadline);
         let Some(Timer { runtime, key }) = self.timer else { return };
-        let reset = |parts: &Rc<Parts>| parts.timers.reset(key, deadline);
-        let waits = match current::runtime() == runtime {
-            true => visit(runtime, reset),
-            // Under it: its descriptor may have to tell of another time now.
-            false => on_this_thread(runtime).and_then(|parts| under(runtime, || reset(&parts))),
-        };
-        match waits {
+        let here = current::runtime() == runtime;
+        if !here || visit(runtime, |parts| parts.timers.reset(key, deadline)) != Some(true) {
+            self.reset_elsewhere(deadline);
+        }
+    }
+
+    /// The same where the timer is not of the current runtime, or has fired.
+    #[cold]
+    fn reset_elsewhere(&mut self, deadline: Instant) {
+        let Some(Timer { runtime, key }) = self.timer else { return };
+        // Under it: its descriptor may have to tell of another time now.
+        let reset = |parts: &Rc<Parts>| under(runtime, || parts.timers.reset(key, deadline));
+        match on_this_thread(runtime).as_ref().and_then(reset) {
             Some(true) => {}
             // It has fired already: the next poll sees the new deadline and registers again.
             Some(false) => self.timer = None,
@@ -139,19 +139,44 @@ impl Sleep {
             // again: the next poll registers with whatever deadline it finds.
             None => {
                 self.timer = None;
-                at_home(runtime, move |parts| {
-                    parts.timers.remove(key).into_iter().for_each(wake_contained);
-                });
+                cancel_at_home(runtime, key, wake_contained);
             }
         }
     }
 
     /// `poll`, free of budget.
+    #[inline]
     pub(crate) fn poll_elapsed(&mut self, cx: &Context<'_>) -> Poll<()> {
-        let Some(deadline) = self.deadline else { return Poll::Pending };
-        if self.timer.is_some() && self.is_waiting(cx) {
-            return Poll::Pending;
+        if let Some(Timer { runtime, key }) = self.timer {
+            let here = current::runtime() == runtime;
+            match visit(runtime, |parts| parts.timers.has(key, cx.waker())).flatten() {
+                // Most polls find it as they have left it.
+                Some(true) if here => return Poll::Pending,
+                None if here => self.timer = None,
+                _ => self.move_here(cx),
+            }
         }
+        if self.timer.is_some() { Poll::Pending } else { self.poll_anew(cx) }
+    }
+
+    /// The timer would wake somebody else, or under another runtime.
+    #[cold]
+    fn move_here(&mut self, cx: &Context<'_>) {
+        let Some(Timer { runtime, key }) = self.timer else { return };
+        if current::runtime() != runtime {
+            return self.cancel();
+        }
+        // To keep another waker may be somebody's code.
+        let parts = on_this_thread(runtime);
+        if !parts.is_some_and(|parts| parts.timers.is_waiting(key, cx.waker())) {
+            self.timer = None;
+        }
+    }
+
+    /// No timer waits, or any more.
+    #[inline(never)]
+    fn poll_anew(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.deadline else { return Poll::Pending };
         if deadline <= Instant::now() {
             return Poll::Ready(());
         }
@@ -167,28 +192,10 @@ impl Sleep {
         Poll::Pending
     }
 
-    /// Whether the timer still waits under this runtime, and wakes `cx` from now on. If not, we have none any more.
-    fn is_waiting(&mut self, cx: &Context<'_>) -> bool {
-        let Some(Timer { runtime, key }) = self.timer.filter(Timer::is_current) else {
-            self.cancel();
-            return false;
-        };
-        // Most polls find it as they have left it. To keep another waker may be somebody's code.
-        let waits = match visit(runtime, |parts| parts.timers.has(key, cx.waker())).flatten() {
-            Some(false) => on_this_thread(runtime)
-                .is_some_and(|parts| parts.timers.is_waiting(key, cx.waker())),
-            found => found.is_some(),
-        };
-        if !waits {
-            self.timer = None;
-        }
-        waits
-    }
-
     fn cancel(&mut self) {
         let Some(Timer { runtime, key }) = self.timer.take() else { return };
         if current::runtime() != runtime {
-            return cancel_elsewhere(runtime, key);
+            return cancel_at_home(runtime, key, drop_contained);
         }
         let waker = visit(runtime, |parts| parts.timers.remove(key)).flatten();
         waker.into_iter().for_each(drop_contained);
@@ -196,10 +203,8 @@ impl Sleep {
 }
 
 #[cold]
-fn cancel_elsewhere(runtime: u32, key: Key) {
-    at_home(runtime, move |parts| {
-        parts.timers.remove(key).into_iter().for_each(drop_contained);
-    });
+fn cancel_at_home(runtime: u32, key: Key, then: fn(Waker)) {
+    at_home(runtime, move |parts| parts.timers.remove(key).into_iter().for_each(then));
 }
 
 impl Future for Sleep {

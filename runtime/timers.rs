@@ -5,10 +5,11 @@
 //! ```
 //!
 //! The heap is never searched. A timer that is cancelled, or moved to an earlier time, leaves its old
-//! entry behind, which says nothing when it comes up; when more than half of the entries are such, they
-//! are swept. A timer that is moved to a *later* time, which is what an idle timeout does at every
-//! request, writes its slot and nothing else: when the time of the old entry has come, the timer is entered anew. So
-//! the loop may look up for nothing once in a minute, for a timer that is set for a minute and moved all the time.
+//! entry behind, which says nothing when it comes up. When more than half of the entries are such they are swept: in the
+//! next turn, or before the heap would have to grow. A timer that is moved to a *later* time, which is what an idle
+//! timeout does at every request, writes its slot and nothing else: when the time of the old entry has come, the timer
+//! is entered anew. So the loop may look up for nothing once in a minute, for a timer that is set for a minute and moved
+//! all the time.
 
 use crate::number::Number;
 use crate::slab::{Key, Slab};
@@ -76,11 +77,12 @@ impl Timers {
         at: &'static Location<'static>,
     ) -> Key {
         let mut inner = self.inner.borrow_mut();
+        let inner = &mut *inner;
         inner.order += 1;
         let order = inner.order;
         trace!(TimerSet { key: inner.slots.next_key(), of: Number::behind(&waker), deadline, at });
         let key = inner.slots.insert(Timer { deadline, order, entry: order, waker, at });
-        inner.heap.push(Reverse(Entry { deadline, order, index: key.index }));
+        inner.enter(Entry { deadline, order, index: key.index });
         self.alive.set(inner.slots.len());
         key
     }
@@ -104,33 +106,31 @@ impl Timers {
     }
 
     /// Moves a timer that still waits. `false` when it has fired.
+    #[inline]
     pub(crate) fn reset(&self, key: Key, deadline: Instant) -> bool {
         let mut inner = self.inner.borrow_mut();
         let inner = &mut *inner;
         let Some(timer) = inner.slots.get_mut(key) else { return false };
-        if deadline == timer.deadline {
-            return true; // Not moved, so it keeps its place among its equals.
+        if deadline <= timer.deadline {
+            inner.move_earlier(key, deadline);
+            return true;
         }
         trace!(TimerMoved { key, deadline });
-        let earlier = deadline < timer.deadline;
         inner.order += 1;
         (timer.deadline, timer.order) = (deadline, inner.order);
-        if earlier {
-            timer.entry = inner.order;
-            inner.stale += 1;
-            inner.heap.push(Reverse(Entry { deadline, order: inner.order, index: key.index }));
-            inner.tidy();
-        }
         true
     }
 
     /// Takes the timer out, and gives back its waker for the caller to drop.
+    #[inline(always)]
     pub(crate) fn remove(&self, key: Key) -> Option<Waker> {
         let mut inner = self.inner.borrow_mut();
         let timer = inner.slots.remove(key)?;
         trace!(TimerCancelled { key });
         inner.stale += 1;
-        inner.tidy();
+        if inner.slots.len() == 0 {
+            inner.clear();
+        }
         self.alive.set(inner.slots.len());
         Some(timer.waker)
     }
@@ -168,11 +168,7 @@ impl Timers {
             }
         }
         self.alive.set(inner.slots.len());
-        if inner.heap.capacity() > 4 * inner.heap.len() + 256 {
-            // A burst is over.
-            let kept = 2 * inner.heap.len();
-            inner.heap.shrink_to(kept);
-        }
+        inner.tidy();
         drop(inner);
         due.into_iter().for_each(wake_contained);
     }
@@ -191,8 +187,7 @@ impl Timers {
     pub(crate) fn clear(&self) -> Vec<Waker> {
         let mut inner = self.inner.borrow_mut();
         let keys: Vec<Key> = inner.slots.iter().map(|(key, _)| key).collect();
-        inner.heap.clear();
-        inner.stale = 0;
+        inner.clear();
         self.alive.set(0);
         keys.into_iter()
             .filter_map(|key| inner.slots.remove(key))
@@ -226,16 +221,47 @@ impl Inner {
         }
         timer.entry = timer.order;
         let (deadline, order) = (timer.deadline, timer.order);
-        self.heap.push(Reverse(Entry { deadline, order, ..entry }));
+        self.enter(Entry { deadline, order, ..entry });
         None
     }
 
-    /// Keeps the heap at most twice as long as the list of timers, and at least lets 64 gather.
+    /// Where a timer is moved to its own deadline, that is no move: it keeps its place among its equals.
+    #[cold]
+    #[inline(never)]
+    fn move_earlier(&mut self, key: Key, deadline: Instant) {
+        let Some(timer) = self.slots.get_mut(key).filter(|timer| deadline < timer.deadline) else {
+            return;
+        };
+        trace!(TimerMoved { key, deadline });
+        self.order += 1;
+        (timer.deadline, timer.order, timer.entry) = (deadline, self.order, self.order);
+        self.stale += 1;
+        self.enter(Entry { deadline, order: self.order, index: key.index });
+    }
+
+    #[inline]
+    fn enter(&mut self, entry: Entry) {
+        if self.heap.len() == self.heap.capacity() {
+            self.tidy();
+        }
+        self.heap.push(Reverse(entry));
+    }
+
+    /// Keeps the heap at most twice as long as the list of timers, or 64 longer, and gives back the room of a burst.
     #[inline]
     fn tidy(&mut self) {
         if self.stale > 64 && self.stale > self.slots.len() {
             self.sweep();
         }
+        if self.heap.capacity() > 4 * self.heap.len() + 256 {
+            self.shrink();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn shrink(&mut self) {
+        self.heap.shrink_to(2 * self.heap.len());
     }
 
     #[cold]
@@ -245,8 +271,15 @@ impl Inner {
         self.heap.retain(|Reverse(entry)| {
             slots.at_mut(entry.index).is_some_and(|timer| timer.entry == entry.order)
         });
-        self.heap.shrink_to(2 * self.heap.len() + 128);
         self.stale = 0;
+    }
+
+    /// No timer is left, so no entry says anything.
+    #[inline]
+    fn clear(&mut self) {
+        self.heap.clear();
+        self.stale = 0;
+        self.tidy();
     }
 }
 

@@ -29,6 +29,24 @@ fn cancelled_timers_do_not_pile_up() {
     assert_eq!(timers.next(), None);
 }
 
+/// Within one turn, and when the turn is over.
+#[test]
+fn cancelled_timers_beside_one_that_lives_do_not_pile_up() {
+    let (timers, now) = (Timers::new(), Instant::now());
+    let hour = now + Duration::from_secs(3600);
+    let insert = || timers.insert(hour, Waker::noop().clone(), here());
+    let _lives = insert();
+    for _ in 0..100_000 {
+        timers.remove(insert());
+    }
+    assert!(timers.inner.borrow().heap.capacity() <= 1024);
+    let burst: Vec<Key> = (0..100_000).map(|_| insert()).collect();
+    burst.into_iter().for_each(|key| drop(timers.remove(key)));
+    timers.fire(now);
+    assert!(timers.inner.borrow().heap.capacity() <= 1024);
+    assert_eq!((timers.next(), timers.alive()), (Some(hour), 1));
+}
+
 /// M07.
 #[test]
 fn a_timer_that_is_moved_later_leaves_the_heap_alone() {
