@@ -10,7 +10,6 @@ use crate::mailbox::Mailbox;
 use crate::number::Number;
 use crate::spawned::contain;
 use crate::sys::{self, COUNTS_CLONES, NumberTable, WakeNumber};
-use std::collections::BTreeMap;
 use std::io;
 use std::mem;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -40,7 +39,7 @@ impl Number {
     #[cold]
     fn post(self) {
         let registry = REGISTRY.read().unwrap_or_else(PoisonError::into_inner);
-        let mailbox = registry.mailboxes.get(&self.runtime()).map(|(_, mailbox)| mailbox.clone());
+        let mailbox = registry.get(self.runtime()).map(|(_, mailbox)| mailbox.clone());
         drop(registry);
         if let Some(mailbox) = mailbox {
             mailbox.wake(self);
@@ -70,7 +69,7 @@ impl WakeNumber for Task {
             return;
         }
         let registry = REGISTRY.read().unwrap_or_else(PoisonError::into_inner);
-        if registry.mailboxes.contains_key(&number.runtime()) {
+        if registry.get(number.runtime()).is_some() {
             forgotten::count(number, made);
         }
     }
@@ -126,10 +125,23 @@ fn forget(waker: Waker) {
 /// room for the low half only; that comes round, late, and then costs a spurious poll at most.
 struct Registry {
     last: u32,
-    mailboxes: BTreeMap<u16, (u32, Arc<Mailbox>)>,
+    /// In the order of their low halves. A list, since there are few, and they begin and end seldom: a search tree
+    /// would be eight KiB of code in every program.
+    mailboxes: Vec<(u32, Arc<Mailbox>)>,
 }
 
-static REGISTRY: RwLock<Registry> = RwLock::new(Registry { last: 0, mailboxes: BTreeMap::new() });
+static REGISTRY: RwLock<Registry> = RwLock::new(Registry { last: 0, mailboxes: Vec::new() });
+
+impl Registry {
+    /// Where the runtime with this half of a serial is, or else would be.
+    fn find(&self, half: u16) -> Result<usize, usize> {
+        self.mailboxes.binary_search_by_key(&half, |(serial, _)| *serial as u16)
+    }
+
+    fn get(&self, half: u16) -> Option<&(u32, Arc<Mailbox>)> {
+        self.find(half).ok().map(|place| &self.mailboxes[place])
+    }
+}
 
 /// Gives a new runtime its serial. 0 is nobody's, nor is any that ends in 16 zeros.
 pub(crate) fn register(mailbox: &Arc<Mailbox>) -> io::Result<u32> {
@@ -139,30 +151,34 @@ pub(crate) fn register(mailbox: &Arc<Mailbox>) -> io::Result<u32> {
             "waken: 65,535 runtimes are alive in this process, and a waker has no room for more",
         ));
     }
-    let mut serial = registry.last;
     loop {
-        serial = serial.wrapping_add(1);
-        if serial as u16 != 0 && !registry.mailboxes.contains_key(&(serial as u16)) {
-            break;
+        registry.last = registry.last.wrapping_add(1);
+        let serial = registry.last;
+        if let (true, Err(place)) = (serial as u16 != 0, registry.find(serial as u16)) {
+            registry.mailboxes.insert(place, (serial, mailbox.clone()));
+            return Ok(serial);
         }
     }
-    registry.last = serial;
-    registry.mailboxes.insert(serial as u16, (serial, mailbox.clone()));
-    Ok(serial)
 }
 
 pub(crate) fn unregister(serial: u32) {
-    let _mailbox =
-        REGISTRY.write().unwrap_or_else(PoisonError::into_inner).mailboxes.remove(&(serial as u16));
+    let mut registry = REGISTRY.write().unwrap_or_else(PoisonError::into_inner);
+    let mailbox = registry.find(serial as u16).map(|place| registry.mailboxes.remove(place));
+    if registry.mailboxes.is_empty() {
+        registry.mailboxes = Vec::new();
+    }
+    drop(registry);
+    drop(mailbox);
     if cfg!(debug_assertions) {
         forgotten::unregister(serial);
     }
 }
 
 /// The mailbox of the runtime with this serial, while it lives.
+#[cold]
 pub(crate) fn mailbox_of(serial: u32) -> Option<Arc<Mailbox>> {
     let registry = REGISTRY.read().unwrap_or_else(PoisonError::into_inner);
-    match registry.mailboxes.get(&(serial as u16)) {
+    match registry.get(serial as u16) {
         Some((living, mailbox)) if *living == serial => Some(mailbox.clone()),
         _ => None,
     }
