@@ -3,7 +3,7 @@
 
 use crate::current::{self, Outer};
 use crate::executor::Executor;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Job, Mailbox};
 use crate::number::Number;
 use crate::patience::Patience;
 use crate::reactor::Reactor;
@@ -173,7 +173,7 @@ pub(crate) fn current_parts() -> Option<Rc<Parts>> {
 }
 
 /// The runtime `id`, if it lives on this thread. Cloned, so that no borrow is held while the caller uses it.
-#[inline]
+#[inline(never)] // Who is in a hurry calls `visit`.
 pub(crate) fn on_this_thread(id: u32) -> Option<Rc<Parts>> {
     visit(id, Rc::clone)
 }
@@ -198,13 +198,28 @@ pub(crate) fn under<R>(id: u32, job: impl FnOnce() -> R) -> Option<R> {
 /// has ended there is nothing left to be done there, and the job is dropped.
 pub(crate) fn at_home(id: u32, job: impl FnOnce(&Parts) + Send + 'static) {
     if let Some(parts) = on_this_thread(id) {
-        under(id, || job(&parts));
-    } else if let Some(mailbox) = waker::mailbox_of(id) {
-        let _ended = mailbox.post(Box::new(move || {
+        let _current = enter_unless_current(&parts);
+        job(&parts);
+    } else {
+        let there = move || {
             if let Some(parts) = on_this_thread(id) {
                 job(&parts);
             }
-        }));
+        };
+        post(id, Box::new(there));
+    }
+}
+
+/// Not part of `at_home`, which is compiled anew for every job; nor is `post`.
+#[inline(never)]
+fn enter_unless_current(parts: &Rc<Parts>) -> Option<Entered> {
+    (current::runtime() != parts.id).then(|| parts.enter())
+}
+
+#[cold]
+fn post(id: u32, job: Job) {
+    if let Some(mailbox) = waker::mailbox_of(id) {
+        let _ended = mailbox.post(job);
     }
 }
 
