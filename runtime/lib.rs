@@ -78,6 +78,7 @@ mod reactor;
 mod run;
 mod slab;
 mod socket;
+mod sorted;
 mod source;
 mod spawned;
 #[allow(unsafe_code)] // The one place. See `ARCHITECTURE.md`.

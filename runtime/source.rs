@@ -12,10 +12,11 @@
 use crate::current;
 use crate::forgotten;
 use crate::number::Number;
+use crate::sorted::Sorted;
 use crate::sys::{AtomicLocation, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP};
 use crate::waker::drop_contained;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::iter;
 use std::mem::ManuallyDrop;
 use std::ops::RangeInclusive;
 use std::os::fd::RawFd;
@@ -62,7 +63,7 @@ pub(crate) struct Source {
 type Claimed = (u32, u32, bool, u32);
 
 struct Aside {
-    others: BTreeMap<Claimed, (Waker, At)>,
+    others: Sorted<Claimed, (Waker, At)>,
     last_ticket: u32,
 }
 
@@ -70,7 +71,7 @@ thread_local! {
     /// Of all sources here, since most have none and all would pay for the room. Without destructor, like all that
     /// `current.rs` keeps; a runtime that ends takes its own out.
     static ASIDE_HERE: RefCell<ManuallyDrop<Aside>> =
-        const { RefCell::new(ManuallyDrop::new(Aside { others: BTreeMap::new(), last_ticket: 0 })) };
+        const { RefCell::new(ManuallyDrop::new(Aside { others: Sorted::new(), last_ticket: 0 })) };
 }
 
 fn aside<R>(visit: impl FnOnce(&mut Aside) -> R) -> R {
@@ -318,7 +319,7 @@ impl Source {
         let is_ours = match D::IS_READ && self.has_place(self.state.load(Relaxed), &Ticket::POLL) {
             true => Number::behind(waker) == Some(self.reader()),
             false => {
-                aside(|aside| aside.others.get(&key).is_some_and(|(it, _)| it.will_wake(waker)))
+                aside(|aside| aside.others.get_mut(&key).is_some_and(|(it, _)| it.will_wake(waker)))
             }
         };
         if is_ours {
@@ -379,14 +380,13 @@ impl Source {
 pub(crate) fn close_all(runtime: u32) -> Foreign {
     let all = (runtime, 0, false, 0)..=(runtime, u32::MAX, true, u32::MAX);
     let wakers = aside(|aside| take(aside, all));
-    // An empty map may still own memory, and when the thread ends nobody frees it.
-    aside(|aside| aside.others.is_empty().then(|| aside.others.clear()));
+    // When the thread ends nobody frees it.
+    aside(|aside| aside.others.give_back());
     wakers
 }
 
 fn take(aside: &mut Aside, range: RangeInclusive<Claimed>) -> Foreign {
-    let claims: Vec<Claimed> = aside.others.range(range).map(|(claimed, _)| *claimed).collect();
-    claims.iter().filter_map(|it| aside.others.remove(it)).map(|(waker, _)| waker).collect()
+    iter::from_fn(|| aside.others.take_first(&range)).map(|(waker, _)| waker).collect()
 }
 
 /// What an event with any of `URGES` adds to the state.

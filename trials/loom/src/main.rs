@@ -33,6 +33,7 @@ mod waken {
     pub(crate) mod run;
     pub(crate) mod runtime;
     pub(crate) mod slab;
+    pub(crate) mod sorted;
     pub(crate) mod source;
     pub(crate) mod spawned;
     pub(crate) mod task;
@@ -52,8 +53,8 @@ mod kernel {
 
 pub use runtime::Runtime;
 pub(crate) use waken::{
-    current, executor, home, mailbox, number, reactor, run, runtime, slab, source, spawned, task,
-    tasks, tcp, timers, waker,
+    current, executor, home, mailbox, number, reactor, run, runtime, slab, sorted, source, spawned,
+    task, tasks, tcp, timers, waker,
 };
 
 use std::env;
