@@ -14,8 +14,8 @@
 //! A runtime that nobody runs is parked: its loop may be somebody else's, which sleeps on its descriptor.
 
 use crate::number::Number;
+use crate::sorted::Sorted;
 use crate::sys::{self, Epoll, EventFd};
-use std::collections::HashSet;
 use std::io;
 use std::mem;
 use std::os::fd::RawFd;
@@ -35,7 +35,7 @@ pub(crate) struct Letters {
     /// Each number once, however often it was woken.
     pub(crate) wakes: Vec<Number>,
     pub(crate) jobs: Vec<Job>,
-    posted: HashSet<Number>,
+    posted: Sorted<Number, ()>,
     closed: bool,
 }
 
@@ -83,7 +83,7 @@ impl Mailbox {
             return;
         }
         let mut letters = self.letters();
-        if letters.closed || !letters.posted.insert(number) {
+        if letters.closed || letters.posted.insert(number, ()).is_some() {
             return;
         }
         letters.wakes.push(number);

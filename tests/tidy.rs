@@ -22,7 +22,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     // It looks on from beside, by a hook: whoever has one knows the word `trace!`, and nothing behind it.
     ("trace", &["current", "number", "slab", "sys", "tasks"]),
     ("hook", &["trace"]),
-    ("mailbox", &["number", "sys"]),
+    ("mailbox", &["number", "sorted", "sys"]),
     ("forgotten", &["current", "number", "tasks"]),
     ("waker", &["current", "forgotten", "mailbox", "number", "spawned", "sys"]),
     ("run", &["current", "executor", "number", "spawned", "tasks", "waker"]),
