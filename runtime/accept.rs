@@ -116,10 +116,9 @@ impl<L: Listener> Acceptor<L> {
         }
         let until = self.pause().until;
         let Some(until) = until else { return Poll::Ready(()) };
+        // A new one and no `reset`, which would put its way home into every program that accepts.
+        pause.take_if(|sleep| sleep.deadline() != Some(until));
         let sleep = pause.get_or_insert_with(|| sleep_at(until, at));
-        if sleep.deadline() != Some(until) {
-            sleep.reset(until);
-        }
         // Free of budget: the accept that follows spends it, and a pause that spent the last of it would come first again.
         sleep.poll_elapsed(cx)
     }
