@@ -281,25 +281,25 @@ pub(crate) fn check() -> io::Result<()> {
 }
 
 fn outside() -> io::Error {
-    io::Error::other(
-        "no runtime on this thread: make and use sockets inside `waken::block_on(async { … })`, or under `Runtime::enter`",
-    )
+    io::Error::other(OUTSIDE)
 }
+
+const OUTSIDE: &str = "no runtime on this thread: make and use sockets inside `waken::block_on(async { … })`, or under `Runtime::enter`";
 
 /// Why a socket of the runtime `id` cannot be used here.
 #[cold]
 fn not_home(id: u32) -> io::Error {
     current::spend();
-    match mailbox_of(id) {
-        None => io::Error::other(
-            "the runtime of this socket has ended: take it out with `into_std` (an `AsyncFd` with `into_inner`) before that, and make it anew in another runtime",
-        ),
-        Some(mailbox) if mailbox.home() != thread::current().id() => io::Error::other(
-            "this socket belongs to a runtime on another thread: use it there, or move it as std's, which `into_std` gives (of an `AsyncFd`, `into_inner`)",
-        ),
-        Some(_) if current::runtime() == 0 => outside(),
-        Some(_) => io::Error::other(
-            "this socket belongs to another runtime of this thread: use it inside that one's `block_on`",
-        ),
-    }
+    io::Error::other(match mailbox_of(id) {
+        None => {
+            "the runtime of this socket has ended: take it out with `into_std` (an `AsyncFd` with `into_inner`) before that, and make it anew in another runtime"
+        }
+        Some(mailbox) if mailbox.home() != thread::current().id() => {
+            "this socket belongs to a runtime on another thread: use it there, or move it as std's, which `into_std` gives (of an `AsyncFd`, `into_inner`)"
+        }
+        Some(_) if current::runtime() == 0 => OUTSIDE,
+        Some(_) => {
+            "this socket belongs to another runtime of this thread: use it inside that one's `block_on`"
+        }
+    })
 }
