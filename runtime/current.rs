@@ -7,7 +7,7 @@
 
 use crate::executor::Executor;
 use crate::number::Number;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::future::poll_fn;
 use std::io;
 use std::mem::{self, ManuallyDrop};
@@ -28,6 +28,9 @@ pub(crate) struct Now {
     blocking: Cell<bool>,
     pub(crate) executor: RefCell<ManuallyDrop<Executor>>,
 }
+
+/// The executor while somebody has it. Nobody's code may run meanwhile.
+pub(crate) type Borrowed<'a> = RefMut<'a, ManuallyDrop<Executor>>;
 
 const NOBODYS: Executor = Executor::new(0, i32::MAX);
 

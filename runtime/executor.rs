@@ -20,7 +20,7 @@ pub(crate) struct Executor {
     /// The tasks that were woken and not yet polled, in the order of their wakes: from `head` on. `spawn` and
     /// `schedule` put in behind; `next` takes out. A task that has ended meanwhile stays in, and is passed over.
     ready: Vec<Number>,
-    head: usize,
+    pub(crate) head: usize,
     /// It held more than `LONG` when it was emptied last, and it goes on.
     was_long: bool,
     pub(crate) is_root_woken: bool,
@@ -233,7 +233,7 @@ impl Executor {
 
     /// The future is gone, and has left something, or nothing. From here on nobody can wake the task. Wakes the task
     /// that waits for it, and returns what else is to be done.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn end(&mut self, index: u32, left: Option<Spawned>, ended: Ended) -> Option<Rest> {
         trace!(End { index, how: ended });
         self.counts.alive -= 1;

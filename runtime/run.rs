@@ -4,7 +4,7 @@
 //! while it runs, and it may spawn, wake, abort and drop as it likes. The same holds for what is dropped here,
 //! and for wakers that are not ours. All of this concerns the runtime that is current.
 
-use crate::current::{self, Now};
+use crate::current::{self, Borrowed, Now};
 use crate::executor::{Next, Rest};
 use crate::number::Number;
 use crate::spawned::{Payload, Spawned, contain, panicked};
@@ -19,12 +19,17 @@ pub(crate) const HELD_ACROSS_AWAIT: &str =
     "the `EnterGuard` of another runtime was held across an `.await`: drop it before";
 
 /// Polls once each, in order, the tasks that are ready now, at most `most` of them. What is woken meanwhile
-/// waits; returns whether there is anything, and whether the root is woken.
+/// waits. The executor is the loop's between two polls, and nobody's while one goes on.
 #[inline(always)] // Into the loop.
-pub(crate) fn run_ready(now: &Now, runtime: u32, most: usize, watch: &impl Watch) -> (bool, bool) {
-    // Ours between two polls, nobody's while one goes on.
-    let mut executor = now.executor.borrow_mut();
-    for _ in 0..executor.ready().min(most) {
+pub(crate) fn run_ready<'a>(
+    now: &'a Now,
+    mut executor: Borrowed<'a>,
+    runtime: u32,
+    most: usize,
+    watch: &impl Watch,
+) -> Borrowed<'a> {
+    let end = executor.head + executor.ready().min(most);
+    while executor.head < end {
         let mut next = match executor.next() {
             Ok(next) => next,
             Err(aborted) => {
@@ -65,7 +70,7 @@ pub(crate) fn run_ready(now: &Now, runtime: u32, most: usize, watch: &impl Watch
     }
     now.number.set(Number::NONE);
     executor.tidy();
-    (executor.is_busy(), executor.is_root_woken)
+    executor
 }
 
 #[inline(always)]

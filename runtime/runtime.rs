@@ -22,7 +22,7 @@ pub use workers::Workers;
 use crate::current::{self, Now};
 use crate::home::{self, Entered, Parts};
 use crate::number::Number;
-use crate::run::{self, HELD_ACROSS_AWAIT};
+use crate::run::{self, HELD_ACROSS_AWAIT, Watch};
 use crate::spawned::contain;
 use crate::sys;
 use crate::task::{self, JoinHandle};
@@ -154,42 +154,46 @@ impl Parts {
     /// Polls what is ready, and looks for more, until the root is. Not part of `block_on`, which is
     /// compiled anew for every future.
     fn turn_until_root_is_woken(&self) {
-        current::with(|now| while !self.turn(now) {});
-    }
-
-    #[inline(always)]
-    fn turn(&self, now: &Now) -> bool {
-        let (busy, is_root_woken) = self.run_ready(now);
-        if busy && !self.may_have_news() {
-            return is_root_woken;
+        match self.settings.on_long_poll.is_some() || cfg!(debug_assertions) {
+            true => self.turn_watched(),
+            false => current::with(|now| self.turn_with(now, &())),
         }
-        if let Err(error) = self.park(busy, None) {
-            panic!("waken: epoll_wait failed, was its descriptor closed by other code? {error}");
-        }
-        now.executor.borrow().is_root_woken
-    }
-
-    #[inline(always)]
-    fn run_ready(&self, now: &Now) -> (bool, bool) {
-        let left = match self.settings.on_long_poll.is_some() || cfg!(debug_assertions) {
-            true => self.run_ready_watched(now),
-            false => run::run_ready(now, self.id, self.settings.polls_per_turn, &()),
-        };
-        self.turns.set(self.turns.get() + 1);
-        left
     }
 
     #[cold]
-    fn run_ready_watched(&self, now: &Now) -> (bool, bool) {
-        run::run_ready(now, self.id, self.settings.polls_per_turn, self)
+    #[inline(never)]
+    fn turn_watched(&self) {
+        current::with(|now| self.turn_with(now, self));
+    }
+
+    /// A turn may be as short as one poll. So what stays as it is is looked up once, and the executor is let go of only
+    /// for polls, and to ask who is outside.
+    #[inline(always)]
+    fn turn_with(&self, now: &Now, watch: &impl Watch) {
+        let (runtime, most) = (self.id, self.settings.polls_per_turn);
+        let mut executor = now.executor.borrow_mut();
+        loop {
+            executor = run::run_ready(now, executor, runtime, most, watch);
+            self.turns.set(self.turns.get() + 1);
+            let busy = executor.is_busy();
+            if !busy || self.may_have_news() {
+                drop(executor);
+                if let Err(error) = self.park(busy, None) {
+                    panic!("waken: epoll_wait failed, was it closed by other code? {error}");
+                }
+                executor = now.executor.borrow_mut();
+            }
+            if executor.is_root_woken {
+                return;
+            }
+        }
     }
 
     /// Whether anybody outside could make a task ready: a source, a timer, a letter. So tasks that only wake each
     /// other cost no call, but for the clock by which `tasks` tells ages, now and then.
     #[inline]
     fn may_have_news(&self) -> bool {
-        self.reactor.sources() > 0
-            || self.timers.alive() > 0
+        self.reactor.sources() + self.timers.alive() > 0
             || self.mailbox.has_letters()
             || self.turns.get() % 64 == 0
     }

@@ -1,8 +1,9 @@
 //! A runtime inside somebody else's loop: a turn at a time, and a descriptor that says when.
 
 use super::{Running, Runtime, resume_unobserved};
-use crate::current;
+use crate::current::{self, Now};
 use crate::home::Parts;
+use crate::run;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
@@ -68,6 +69,12 @@ impl Runtime {
 }
 
 impl Parts {
+    fn run_ready(&self, now: &Now) {
+        let (executor, most) = (now.executor.borrow_mut(), self.settings.polls_per_turn);
+        run::run_ready(now, executor, self.id, most, self);
+        self.turns.set(self.turns.get() + 1);
+    }
+
     /// Of the current runtime.
     fn next(&self) -> Next {
         let (ready, alive) =

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 impl Parts {
     /// Asks the kernel and the clock, and wakes whom they name. Sleeps unless something is ready (`busy`), and not
     /// longer than `at_most`.
-    #[inline]
+    #[inline(always)] // Into the loop.
     pub(super) fn park(&self, busy: bool, at_most: Option<Duration>) -> io::Result<()> {
         assert!(
             self.process == sys::process(),
