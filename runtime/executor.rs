@@ -16,6 +16,8 @@ use std::task::Waker;
 
 pub(crate) struct Executor {
     pub(crate) runtime: u32,
+    /// Of the last task that was made: above 48 bits that count them, the end of the runtime's serial.
+    last_id: u64,
     pub(crate) tasks: Tasks,
     /// The tasks that were woken and not yet polled, in the order of their wakes: from `head` on. `spawn` and
     /// `schedule` put in behind; `next` takes out. A task that has ended meanwhile stays in, and is passed over.
@@ -36,18 +38,19 @@ pub(crate) struct Executor {
     pub(crate) counts: Counts,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// What is counted as it happens.
 pub(crate) struct Counts {
-    pub(crate) alive: u64,
-    pub(crate) spawned: u64,
+    /// Entries that were taken out of the ready queue, but for those that are in front of `head` still.
+    taken: u64,
+    /// Of all that were taken out, those whose task was not polled.
+    passed_over: u64,
+    ended: u64,
     pub(crate) panicked: u64,
-    pub(crate) polls: u64,
-    pub(crate) wakes: u64,
     pub(crate) budget_yields: u64,
 }
 
 const NOTHING_YET: Counts =
-    Counts { alive: 0, spawned: 0, panicked: 0, polls: 0, wakes: 0, budget_yields: 0 };
+    Counts { taken: 0, passed_over: 0, ended: 0, panicked: 0, budget_yields: 0 };
 
 /// What is left to do when a task has ended: foreign code, so that no borrow may be held.
 pub(crate) enum Rest {
@@ -82,6 +85,7 @@ impl Executor {
     pub(crate) const fn new(runtime: u32, limit: i32) -> Executor {
         Executor {
             runtime,
+            last_id: (runtime as u64) << 48,
             tasks: Tasks::new(),
             ready: Vec::new(),
             head: 0,
@@ -99,10 +103,8 @@ impl Executor {
     /// Puts a task in, ready to be polled.
     #[inline(always)]
     pub(crate) fn spawn(&mut self, future: Spawned, about: About) -> TaskKey {
-        self.counts.spawned += 1;
-        self.counts.alive += 1;
-        let (runtime, (index, entry)) = (self.runtime, self.tasks.vacancy());
-        let id = (runtime as u64) << 48 | (self.counts.spawned & (u64::MAX >> 16));
+        self.last_id += 1;
+        let (id, runtime, (index, entry)) = (self.last_id, self.runtime, self.tasks.vacancy());
         let number = Number::of_task(runtime, index, id);
         trace!(Spawn { number, id, about: About { name: about.name.clone(), ..about } });
         let task = Task::new(id, Some(future), &about, self.clock);
@@ -128,7 +130,6 @@ impl Executor {
             }
             _ => return,
         }
-        self.counts.wakes += 1;
         self.enqueue(number);
     }
 
@@ -153,6 +154,25 @@ impl Executor {
         self.ready.len() - self.head
     }
 
+    pub(crate) fn spawned(&self) -> u64 {
+        self.last_id & (u64::MAX >> 16)
+    }
+
+    /// How many tasks have not ended.
+    pub(crate) fn alive(&self) -> u64 {
+        self.spawned() - self.counts.ended
+    }
+
+    /// Not counted one by one: each has taken an entry out of the queue.
+    pub(crate) fn polls(&self) -> u64 {
+        self.counts.taken + self.head as u64 - self.counts.passed_over
+    }
+
+    /// Nor are these: each has put an entry in, and so has each spawn.
+    pub(crate) fn wakes(&self) -> u64 {
+        self.counts.taken + self.ready.len() as u64 - self.spawned()
+    }
+
     #[inline]
     pub(crate) fn is_busy(&self) -> bool {
         self.ready() > 0 || self.is_root_woken
@@ -167,11 +187,12 @@ impl Executor {
         match self.tasks.at_mut(number.index()) {
             Some(task) if task.is(number) && task.mark == Mark::Queued => {
                 task.mark = Mark::Waits;
-                let next = Next { number, future: task.future.take().ok_or(None)? };
+                let Some(future) = task.future.take() else {
+                    return Err(self.next_aborted(number));
+                };
                 task.polled = self.clock;
                 task.polls += 1;
-                self.counts.polls += 1;
-                Ok(next)
+                Ok(Next { number, future })
             }
             _ => Err(self.next_aborted(number)),
         }
@@ -180,6 +201,7 @@ impl Executor {
     #[cold]
     #[inline(never)]
     fn next_aborted(&mut self, number: Number) -> Option<Next> {
+        self.counts.passed_over += 1;
         let task = self.tasks.at_mut(number.index())?;
         if !task.is(number) || task.mark != Mark::Aborted {
             return None; // It has ended, and perhaps another is in its place.
@@ -204,7 +226,7 @@ impl Executor {
                 self.give_back();
             }
             self.ready.clear();
-            self.head = 0;
+            self.counts.taken += mem::take(&mut self.head) as u64;
         } else if self.head >= KEPT {
             self.compact();
         }
@@ -214,7 +236,7 @@ impl Executor {
     #[inline(never)]
     fn give_back(&mut self) {
         let (long, room) = (self.ready.len() > LONG, self.ready.capacity());
-        if self.counts.alive == 0 || room > LONG && !self.was_long {
+        if self.alive() == 0 || room > LONG && !self.was_long {
             self.ready = Vec::new(); // A burst is over.
         }
         self.was_long = long && self.is_root_woken;
@@ -224,7 +246,7 @@ impl Executor {
     fn compact(&mut self) {
         if self.head >= self.ready.len() / 2 {
             self.ready.drain(..self.head);
-            self.head = 0;
+            self.counts.taken += mem::take(&mut self.head) as u64;
             if self.ready.capacity() > LONG.max(8 * self.ready.len()) {
                 self.ready.shrink_to(LONG);
             }
@@ -236,7 +258,7 @@ impl Executor {
     #[inline(always)]
     pub(crate) fn end(&mut self, index: u32, left: Option<Spawned>, ended: Ended) -> Option<Rest> {
         trace!(End { index, how: ended });
-        self.counts.alive -= 1;
+        self.counts.ended += 1;
         self.counts.panicked += u64::from(ended == Ended::Panicked);
         let Some(task) = self.tasks.at_mut(index) else { unreachable!("it has not ended") };
         task.mark = Mark::Ended(ended);
@@ -337,7 +359,7 @@ impl Executor {
         let joiner = self.tasks.set_joiner(index, Joiner::NOBODY);
         let task = self.tasks.take(index);
         if let Some(task) = &task {
-            self.counts.alive -= u64::from(task.ended().is_none());
+            self.counts.ended += u64::from(task.ended().is_none());
             trace!(TakenOut { id: task.id });
         }
         (joiner, task)

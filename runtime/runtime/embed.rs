@@ -77,8 +77,7 @@ impl Parts {
 
     /// Of the current runtime.
     fn next(&self) -> Next {
-        let (ready, alive) =
-            current::executor(|executor| (executor.ready(), executor.counts.alive));
+        let (ready, alive) = current::executor(|executor| (executor.ready(), executor.alive()));
         let deadline = self.timers.earliest();
         let is_due = deadline.is_some_and(|deadline| deadline <= Instant::now());
         // Where no task is alive, what is in the queue is of those that have ended.

@@ -159,15 +159,14 @@ impl Watch for Parts {
 impl Parts {
     fn metrics(&self) -> Metrics {
         let Parts { reactor, timers, mailbox, turns, .. } = self;
-        let tasks = current::executor(|executor| executor.counts);
-        Metrics {
-            tasks_alive: tasks.alive,
-            tasks_spawned: tasks.spawned,
-            tasks_panicked: tasks.panicked,
-            polls: tasks.polls,
-            wakes: tasks.wakes,
+        current::executor(|executor| Metrics {
+            tasks_alive: executor.alive(),
+            tasks_spawned: executor.spawned(),
+            tasks_panicked: executor.counts.panicked,
+            polls: executor.polls(),
+            wakes: executor.wakes(),
             remote_wakes: mailbox.remote_wakes(),
-            budget_yields: tasks.budget_yields,
+            budget_yields: executor.counts.budget_yields,
             turns: turns.get(),
             looks: self.looks.get(),
             epoll_waits: reactor.waits.get(),
@@ -177,7 +176,7 @@ impl Parts {
             sources_alive: reactor.sources() as u64,
             timers_alive: timers.alive() as u64,
             timers_fired: timers.fired(),
-        }
+        })
     }
 
     /// The task with this number, which must be the one that is polled.
