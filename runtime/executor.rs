@@ -11,7 +11,7 @@
 use crate::number::Number;
 use crate::spawned::{Payload, Spawned, take_payload};
 use crate::tasks::{About, DETACHED, Ended, Joiner, Mark, Name, Task, TaskKey, Tasks};
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::task::Waker;
 
 pub(crate) struct Executor {
@@ -102,10 +102,11 @@ impl Executor {
 
     /// Puts a task in, ready to be polled.
     #[inline(always)]
-    pub(crate) fn spawn(&mut self, future: Spawned, about: About) -> TaskKey {
+    pub(crate) fn spawn(&mut self, new: ManuallyDrop<(Spawned, About)>) -> TaskKey {
         self.last_id += 1;
         let (id, runtime, (index, entry)) = (self.last_id, self.runtime, self.tasks.vacancy());
         let number = Number::of_task(runtime, index, id);
+        let (future, about) = ManuallyDrop::into_inner(new);
         trace!(Spawn { number, id, about: About { name: about.name.clone(), ..about } });
         let task = Task::new(id, Some(future), &about, self.clock);
         // Nothing is in it, and to say so spares the code that would drop it.

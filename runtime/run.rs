@@ -134,12 +134,12 @@ fn do_rest(index: u32, rest: Rest) {
     }
 }
 
-/// Who is to wait for the end of a task, for [`Executor::join`](crate::executor::Executor::join): a task of ours. `Pending`:
-/// a foreign waker waits for it already. Nobody, when it did not have to.
+/// Who is to wait for the end of a task, for [`Executor::join`](crate::executor::Executor::join): who is polled, if by its
+/// own waker. `Pending`: another waker waits for it already. Nobody, when it did not have to.
 #[inline(always)]
 pub(crate) fn poll_joiner(key: TaskKey, cx: &Context<'_>) -> Poll<Number> {
     match Number::behind(cx.waker()) {
-        Some(number) if number.runtime() == key.runtime as u16 => Poll::Ready(number),
+        Some(number) if number == current::number() => Poll::Ready(number),
         _ => poll_foreign(key, cx.waker()).map(|()| Number::NONE),
     }
 }

@@ -17,9 +17,9 @@ pub(crate) type Spawned = Pin<Box<dyn Erased>>;
 pub(crate) trait Erased {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// An `Option<F::Output>`: `Some` once, after `poll` was ready. Of a task that has panicked, an
-    /// `Option` of what it panicked with.
-    fn output(self: Pin<&mut Self>) -> Option<&mut dyn Any>;
+    /// After `poll` was ready: puts its output into `to`, which is an `Option<F::Output>`. Of a task that has
+    /// panicked it is an `Option` of what it panicked with.
+    fn leave(self: Pin<Box<Self>>, to: &mut dyn Any);
 }
 
 pin_project! {
@@ -52,10 +52,11 @@ where
         Poll::Ready(())
     }
 
-    fn output(self: Pin<&mut Self>) -> Option<&mut dyn Any> {
-        match self.project() {
-            StageProjection::Running { .. } => None,
-            StageProjection::Finished { output } => Some(output),
+    fn leave(mut self: Pin<Box<Self>>, to: &mut dyn Any) {
+        if let StageProjection::Finished { output } = self.as_mut().project()
+            && let Some(to) = to.downcast_mut()
+        {
+            *to = output.take();
         }
     }
 }
@@ -84,9 +85,9 @@ pub(crate) fn panicked(payload: Payload) -> Spawned {
 }
 
 /// What [`panicked`] was told.
-pub(crate) fn take_payload(mut panicked: Spawned) -> Payload {
-    let payload =
-        panicked.as_mut().output().and_then(|it| it.downcast_mut::<Option<Payload>>()?.take());
+pub(crate) fn take_payload(panicked: Spawned) -> Payload {
+    let mut payload: Option<Payload> = None;
+    panicked.leave(&mut payload);
     payload.unwrap_or_else(|| Box::new(()))
 }
 
@@ -95,8 +96,10 @@ impl Erased for Panicked {
         Poll::Ready(())
     }
 
-    fn output(self: Pin<&mut Self>) -> Option<&mut dyn Any> {
-        Some(&mut self.get_mut().0)
+    fn leave(mut self: Pin<Box<Self>>, to: &mut dyn Any) {
+        if let Some(to) = to.downcast_mut() {
+            *to = self.0.take();
+        }
     }
 }
 

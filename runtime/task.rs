@@ -17,13 +17,13 @@ pub use set::JoinSet;
 use crate::current;
 use crate::home::{at_home, panic_outside, under};
 use crate::run;
-use crate::spawned::{erase, take_payload};
+use crate::spawned::{Spawned, erase, take_payload};
 use crate::tasks::{About, Ended, Name, TaskKey};
 use crate::waker::mailbox_of;
-use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -52,21 +52,28 @@ use std::task::{Context, Poll, ready};
 /// ```
 #[doc(alias = "Task")]
 pub struct JoinHandle<T> {
+    /// Once it was joined, of no runtime.
     key: TaskKey,
-    joined: bool,
-    /// Takes a `T` out of the task's allocation. Made where `T: 'static` is known.
-    take: fn(&mut dyn Any) -> Option<T>,
+    /// Takes a `T` out of what the task has left. Made where `T: 'static` is known.
+    take: fn(Spawned) -> Option<T>,
     // As if it held the output: `Send` when that is.
     output: PhantomData<T>,
 }
+
+/// The serial of no runtime: none ends in 16 zeros.
+const JOINED: u32 = 1 << 16;
 
 impl<T> JoinHandle<T> {
     pub(crate) fn new(key: TaskKey) -> JoinHandle<T>
     where
         T: 'static,
     {
-        let take = |output: &mut dyn Any| output.downcast_mut::<Option<T>>()?.take();
-        JoinHandle { key, joined: false, take, output: PhantomData }
+        let take = |left: Spawned| {
+            let mut output = None;
+            left.leave(&mut output);
+            output
+        };
+        JoinHandle { key, take, output: PhantomData }
     }
 
     /// Ends the task: its future is dropped before the next turn ends, never in here. (With
@@ -138,16 +145,16 @@ impl<T> JoinHandle<T> {
 
     /// Another handle to the same task, for a caller that forgets this one.
     fn renew(&self) -> JoinHandle<T> {
-        JoinHandle { key: self.key, joined: self.joined, take: self.take, output: PhantomData }
+        JoinHandle { key: self.key, take: self.take, output: PhantomData }
     }
 
     /// `poll`, free of budget.
     fn poll_output(&mut self, cx: &Context<'_>) -> Poll<Result<T, JoinError>> {
-        assert!(!self.joined, "a `JoinHandle` was polled again after it was ready");
         let (key, id) = (self.key, self.key.id);
         if current::runtime() != key.runtime {
+            assert!(key.runtime != JOINED, "a `JoinHandle` was polled again after it was ready");
             ended_or_panic(key, "a `JoinHandle` was awaited");
-            self.joined = true;
+            self.key.runtime = JOINED;
             return Poll::Ready(Err(JoinError::cancelled(id)));
         }
         let number = ready!(run::poll_joiner(key, cx));
@@ -159,9 +166,9 @@ impl<T> JoinHandle<T> {
                 return Poll::Pending;
             }
         };
-        self.joined = true;
+        self.key.runtime = JOINED;
         Poll::Ready(match (ended, left) {
-            (Ended::Finished, Some(mut left)) => match left.as_mut().output().and_then(self.take) {
+            (Ended::Finished, Some(left)) => match (self.take)(left) {
                 Some(output) => Ok(output),
                 None => unreachable!("a finished task holds its output until it is joined"),
             },
@@ -197,7 +204,7 @@ fn ended_or_panic(key: TaskKey, what: &str) {
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        if !self.joined {
+        if self.key.runtime != JOINED {
             detach(self.key);
         }
     }
@@ -220,8 +227,9 @@ where
     if current::runtime() == 0 {
         panic_outside(what);
     }
-    let future = erase(future);
-    JoinHandle::new(current::executor(|executor| executor.spawn(future, about)))
+    // Only a mistake of ours could drop these on the way; to say so spares the code, and a way over the stack.
+    let new = ManuallyDrop::new((erase(future), about));
+    JoinHandle::new(current::executor(|executor| executor.spawn(new)))
 }
 
 /// Nobody will join the task.

@@ -196,10 +196,10 @@ impl Tasks {
     /// When 2^32 - 1 tasks are in the table.
     #[inline(always)]
     pub(crate) fn vacancy(&mut self) -> (u32, &mut Task) {
-        if self.free == NONE {
-            self.grow();
-        }
         let index = self.free;
+        if index as usize >= self.entries.len() {
+            return self.grow(); // It is `NONE`.
+        }
         let entry = &mut self.entries[index as usize];
         self.free = entry.id as u32;
         self.len += 1;
@@ -208,13 +208,12 @@ impl Tasks {
 
     #[cold]
     #[inline(never)]
-    fn grow(&mut self) {
-        assert!(
-            self.entries.len() < NONE as usize,
-            "waken: more than 4 billion tasks in one runtime"
-        );
-        self.free = self.entries.len() as u32;
+    fn grow(&mut self) -> (u32, &mut Task) {
+        let index = self.entries.len();
+        assert!(index < NONE as usize, "waken: more than 4 billion tasks in one runtime");
         self.entries.push(Task::vacant(NONE));
+        self.len += 1;
+        (index as u32, &mut self.entries[index])
     }
 
     /// Whatever is at `index` now. If that is an empty entry it looks like a task that has ended, which no key means.
@@ -311,11 +310,11 @@ impl Tasks {
         self.entries[index as usize].id = self.free.into();
         self.free = index;
         self.len -= 1;
+        if self.len == 0 && self.entries.len() > KEPT {
+            return self.give_back();
+        }
         if !self.names.is_empty() {
             self.forget_name(index);
-        }
-        if self.len == 0 && self.entries.len() > KEPT {
-            self.give_back();
         }
     }
 

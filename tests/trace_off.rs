@@ -78,7 +78,7 @@ fn what_a_program_holds_is_as_large_with_the_trace_as_without() {
     ];
     assert_eq!(
         sizes.map(|it| it.1),
-        [16, 136, 32, 16, 40, 40, 88, 40, 1],
+        [16, 136, 24, 16, 40, 40, 88, 40, 1],
         "another rustc may lay them out otherwise: {sizes:?}"
     );
 }
