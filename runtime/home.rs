@@ -97,9 +97,15 @@ impl Parts {
         if self.process != sys::process() {
             return;
         }
-        let Some((alarm, set)) = &self.alarm else {
-            return self.mailbox.rest(false, self.ran.take());
-        };
+        match &self.alarm {
+            None => self.mailbox.rest(false, self.ran.take()),
+            Some((alarm, set)) => self.rest_with(alarm, set),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn rest_with(&self, alarm: &TimerFd, set: &Cell<Option<Instant>>) {
         let busy = self.reactor.more.get() || current::executor(|executor| executor.ready() > 0);
         self.mailbox.rest(busy, self.ran.take());
         let next = self.timers.earliest();
@@ -112,22 +118,22 @@ impl Parts {
     }
 
     /// Makes this the thread's current runtime, until the result is dropped.
-    pub(crate) fn enter(self: &Rc<Parts>) -> Entered {
+    pub(crate) fn enter(&self) -> Entered<'_> {
         let (outer, poll) = (current::runtime(), current::suspend_poll());
         make_current(self.id);
-        Entered { parts: self.clone(), outer, poll }
+        Entered { parts: self, outer, poll }
     }
 }
 
 /// See [`Parts::enter`].
-pub(crate) struct Entered {
-    parts: Rc<Parts>,
+pub(crate) struct Entered<'a> {
+    parts: &'a Parts,
     /// Who was current before.
     outer: u32,
     poll: Outer,
 }
 
-impl Drop for Entered {
+impl Drop for Entered<'_> {
     fn drop(&mut self) {
         let in_order = current::runtime() == self.parts.id;
         // Also when it stays current: a guard may be held around a foreign loop.
@@ -190,7 +196,8 @@ pub(crate) fn under<R>(id: u32, job: impl FnOnce() -> R) -> Option<R> {
     if current::runtime() == id {
         return Some(job());
     }
-    let _current = on_this_thread(id)?.enter();
+    let parts = on_this_thread(id)?;
+    let _current = parts.enter();
     Some(job())
 }
 

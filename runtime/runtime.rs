@@ -30,8 +30,7 @@ use crate::tasks::About;
 use crate::waker::{self, drop_contained, wake_contained};
 use std::fmt;
 use std::io;
-use std::marker::PhantomData;
-use std::mem::{self, ManuallyDrop};
+use std::mem::ManuallyDrop;
 use std::panic::{Location, resume_unwind};
 use std::pin::pin;
 use std::rc::Rc;
@@ -93,21 +92,19 @@ impl Runtime {
         let number = Number::of_root(parts.id);
         let waker = ManuallyDrop::new(number.waker());
         let mut cx = Context::from_waker(&waker);
-        current::executor(|executor| executor.is_root_woken = true);
         trace!(Root { at: Location::caller() });
         loop {
-            if current::executor(|executor| mem::take(&mut executor.is_root_woken)) {
+            resume_unobserved();
+            current::executor(|executor| executor.is_root_woken = false);
+            current::with(|now| now.begin_poll(number, now.executor.borrow().limit));
+            trace!(Poll { number });
+            let polled = root.as_mut().poll(&mut cx);
+            trace!(Polled { number, is_ready: polled.is_ready() });
+            let is_current = current::with(|now| now.number.replace(Number::NONE) == number);
+            assert!(is_current || current::runtime() == parts.id, "{HELD_ACROSS_AWAIT}");
+            if let Poll::Ready(output) = polled {
                 resume_unobserved();
-                current::with(|now| now.begin_poll(number, now.executor.borrow().limit));
-                trace!(Poll { number });
-                let polled = root.as_mut().poll(&mut cx);
-                trace!(Polled { number, is_ready: polled.is_ready() });
-                current::with(|now| now.number.set(Number::NONE));
-                assert!(current::runtime() == parts.id, "{HELD_ACROSS_AWAIT}");
-                if let Poll::Ready(output) = polled {
-                    resume_unobserved();
-                    return output;
-                }
+                return output;
             }
             parts.turn_until_root_is_woken();
         }
@@ -146,7 +143,7 @@ impl Runtime {
             self.parts.process == sys::process(),
             "this runtime was made before a fork, and belongs to the parent: make a new `Runtime` in the child"
         );
-        EnterGuard { _entered: self.parts.enter(), of: PhantomData }
+        EnterGuard { _entered: self.parts.enter() }
     }
 }
 
@@ -201,8 +198,15 @@ impl Parts {
 
 /// Ends the loop by the panic of a task that nobody will ever join, if it is to be ended so.
 fn resume_unobserved() {
-    if let Some(payload) = current::executor(|executor| executor.unobserved.take()) {
-        resume_unwind(payload);
+    #[cold]
+    fn resume() {
+        current::executor(|executor| executor.is_root_woken = false); // It was, so that the loop is left.
+        if let Some(payload) = current::executor(|executor| executor.unobserved.take()) {
+            resume_unwind(payload);
+        }
+    }
+    if current::executor(|executor| executor.unobserved.is_some()) {
+        resume();
     }
 }
 
@@ -249,8 +253,7 @@ impl fmt::Debug for Runtime {
 /// The runtime that [`Runtime::enter`] was called on is current until this is dropped.
 #[must_use = "the runtime is current only as long as the guard lives"]
 pub struct EnterGuard<'a> {
-    _entered: Entered,
-    of: PhantomData<&'a Runtime>,
+    _entered: Entered<'a>,
 }
 
 impl fmt::Debug for EnterGuard<'_> {

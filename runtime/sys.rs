@@ -179,6 +179,7 @@ impl EventFd {
 
     /// Never blocks, since it is non-blocking, and never fails: there is room for 2^64 - 2 signals. Linux does not
     /// interrupt it either, but what stands between us and Linux may, and whoever waits would wait for ever.
+    #[inline(never)] // It is seldom needed, and nobody is to save registers for it who only might.
     pub(crate) fn signal(&self) {
         let (fd, value) = (self.0.as_raw_fd(), 1u64);
         let write = || syscall!(write(fd, (&raw const value).cast(), size_of::<u64>()));
