@@ -58,6 +58,7 @@ impl WakeNumber for Task {
         &TABLE
     }
 
+    #[inline(always)] // Two functions of the table are this one.
     fn wake(number: u64) {
         Number::from_bits(number).wake();
     }
