@@ -10,13 +10,13 @@
 
 use crate::number::Number;
 use crate::spawned::{Payload, Spawned, take_payload};
-use crate::tasks::{About, DETACHED, Ended, Joiner, Mark, Name, Task, TaskKey, Tasks};
+use crate::tasks::{self, About, COUNT, DETACHED, Ended, Joiner, Mark, Name, Task, TaskKey, Tasks};
 use std::mem::{self, ManuallyDrop};
 use std::task::Waker;
 
 pub(crate) struct Executor {
     pub(crate) runtime: u32,
-    /// Of the last task that was made: above 48 bits that count them, the end of the runtime's serial.
+    /// Of the last task that was made.
     last_id: u64,
     pub(crate) tasks: Tasks,
     /// The tasks that were woken and not yet polled, in the order of their wakes: from `head` on. `spawn` and
@@ -103,7 +103,7 @@ impl Executor {
     /// Puts a task in, ready to be polled.
     #[inline(always)]
     pub(crate) fn spawn(&mut self, new: ManuallyDrop<(Spawned, About)>) -> TaskKey {
-        self.last_id += 1;
+        self.last_id = tasks::after(self.last_id);
         let (id, runtime, (index, entry)) = (self.last_id, self.runtime, self.tasks.vacancy());
         let number = Number::of_task(runtime, index, id);
         let (future, about) = ManuallyDrop::into_inner(new);
@@ -156,12 +156,12 @@ impl Executor {
     }
 
     pub(crate) fn spawned(&self) -> u64 {
-        self.last_id & (u64::MAX >> 16)
+        self.last_id & COUNT
     }
 
     /// How many tasks have not ended.
     pub(crate) fn alive(&self) -> u64 {
-        self.spawned() - self.counts.ended
+        self.last_id.wrapping_sub(self.counts.ended) & COUNT
     }
 
     /// Not counted one by one: each has taken an entry out of the queue.

@@ -168,6 +168,16 @@ impl Task {
     }
 }
 
+/// The bits of an id that count the tasks of a runtime. Above them is the end of its serial.
+pub(crate) const COUNT: u64 = u64::MAX >> 16;
+
+/// The id after this one. (They come round after years of nothing else.)
+#[inline]
+pub(crate) fn after(id: u64) -> u64 {
+    let next = id.wrapping_add(1);
+    if next << 16 == 0 { id - COUNT } else { next }
+}
+
 pub(crate) struct Tasks {
     entries: Vec<Task>,
     /// The first of a chain of empty entries; `NONE` ends it. Last freed, first used: it is still in cache.

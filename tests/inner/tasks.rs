@@ -112,3 +112,11 @@ fn random_spawns_and_ends_agree_with_a_map() {
         assert_eq!(all, model, "seed {seed}");
     }
 }
+
+#[test]
+fn ids_come_round_before_they_would_be_of_another_runtime() {
+    let first = after(7 << 48);
+    assert_eq!(first, 7 << 48 | 1);
+    assert_eq!(after(7 << 48 | COUNT), 7 << 48);
+    assert_eq!(after(0xFFFF << 48 | COUNT), 0xFFFF << 48);
+}
