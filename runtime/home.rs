@@ -219,7 +219,7 @@ pub(crate) fn at_home(id: u32, job: impl FnOnce(&Parts) + Send + 'static) {
 
 /// Not part of `at_home`, which is compiled anew for every job; nor is `post`.
 #[inline(never)]
-fn enter_unless_current(parts: &Rc<Parts>) -> Option<Entered> {
+fn enter_unless_current(parts: &Parts) -> Option<Entered<'_>> {
     (current::runtime() != parts.id).then(|| parts.enter())
 }
 

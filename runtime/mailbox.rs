@@ -169,13 +169,19 @@ impl Mailbox {
     ///
     /// The word is set before the box is emptied. A letter that comes in between is taken now, and
     /// announced once more for nothing; the other order would lose it.
+    #[inline]
     pub(crate) fn take(&self) -> Option<Letters> {
         if self.state.load(Relaxed) == AWAKE || self.state.swap(AWAKE, AcqRel) != POSTED {
             return None;
         }
+        Some(self.empty())
+    }
+
+    #[cold]
+    fn empty(&self) -> Letters {
         let mut letters = self.letters();
         let closed = letters.closed;
-        Some(mem::replace(&mut *letters, Letters { closed, ..Letters::default() }))
+        mem::replace(&mut *letters, Letters { closed, ..Letters::default() })
     }
 
     /// The runtime has ended. What is still in the box is given to the caller, who may drop it.

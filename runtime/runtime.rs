@@ -150,6 +150,7 @@ impl Runtime {
 impl Parts {
     /// Polls what is ready, and looks for more, until the root is. Not part of `block_on`, which is
     /// compiled anew for every future.
+    #[inline(never)]
     fn turn_until_root_is_woken(&self) {
         match self.settings.on_long_poll.is_some() || cfg!(debug_assertions) {
             true => self.turn_watched(),
