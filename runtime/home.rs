@@ -141,7 +141,10 @@ impl Drop for Entered<'_> {
             self.parts.rest();
         }
         make_current(if in_order { self.outer } else { 0 });
-        current::resume_poll(&self.poll);
+        // Otherwise the poll that goes on is nobody's, and whoever polls sees that something is wrong.
+        if in_order {
+            current::resume_poll(&self.poll);
+        }
         assert!(
             in_order || thread::panicking(),
             "`EnterGuard`s are to be dropped in the reverse order of their making"
@@ -207,13 +210,13 @@ pub(crate) fn at_home(id: u32, job: impl FnOnce(&Parts) + Send + 'static) {
     if let Some(parts) = on_this_thread(id) {
         let _current = enter_unless_current(&parts);
         job(&parts);
-    } else {
+    } else if let Some(mailbox) = waker::mailbox_of(id) {
         let there = move || {
             if let Some(parts) = on_this_thread(id) {
                 job(&parts);
             }
         };
-        post(id, Box::new(there));
+        post(&mailbox, Box::new(there));
     }
 }
 
@@ -224,10 +227,8 @@ fn enter_unless_current(parts: &Parts) -> Option<Entered<'_>> {
 }
 
 #[cold]
-fn post(id: u32, job: Job) {
-    if let Some(mailbox) = waker::mailbox_of(id) {
-        let _ended = mailbox.post(job);
-    }
+fn post(mailbox: &Mailbox, job: Job) {
+    let _ended = mailbox.post(job);
 }
 
 /// The current runtime, for what cannot do without.

@@ -34,7 +34,7 @@ pub(crate) fn run_ready<'a>(
             Ok(next) => next,
             Err(aborted) => {
                 drop(executor);
-                drop_aborted(now, aborted);
+                drop_aborted(now, runtime, aborted);
                 executor = now.executor.borrow_mut();
                 continue;
             }
@@ -108,10 +108,11 @@ fn drop_failed(runtime: u32, task: Next, payload: Option<Payload>) {
 }
 
 #[cold]
-fn drop_aborted(now: &Now, aborted: Option<Next>) {
+fn drop_aborted(now: &Now, runtime: u32, aborted: Option<Next>) {
     if let Some(Next { number, future }) = aborted {
         now.begin_poll(number, now.executor.borrow_mut().limit);
         contain(|| drop(future));
+        assert!(current::runtime() == runtime, "{HELD_ACROSS_AWAIT}");
         end(number.index(), None, Ended::Cancelled);
     }
 }

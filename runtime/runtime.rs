@@ -177,7 +177,7 @@ impl Parts {
             if !busy || self.may_have_news() {
                 drop(executor);
                 if let Err(error) = self.park(busy, None) {
-                    panic!("waken: epoll_wait failed, was it closed by other code? {error}");
+                    panic!("waken: epoll_wait failed: fd closed by other code? {error}");
                 }
                 executor = now.executor.borrow_mut();
             }
@@ -201,10 +201,11 @@ impl Parts {
 fn resume_unobserved() {
     #[cold]
     fn resume() {
-        current::executor(|executor| executor.is_root_woken = false); // It was, so that the loop is left.
-        if let Some(payload) = current::executor(|executor| executor.unobserved.take()) {
-            resume_unwind(payload);
-        }
+        let payload = current::executor(|executor| {
+            executor.is_root_woken = false; // It was, so that the loop is left.
+            executor.unobserved.take()
+        });
+        payload.into_iter().for_each(|payload| resume_unwind(payload));
     }
     if current::executor(|executor| executor.unobserved.is_some()) {
         resume();

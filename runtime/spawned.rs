@@ -53,9 +53,8 @@ where
     }
 
     fn leave(mut self: Pin<Box<Self>>, to: &mut dyn Any) {
-        if let StageProjection::Finished { output } = self.as_mut().project()
-            && let Some(to) = to.downcast_mut()
-        {
+        let (stage, to) = (self.as_mut().project(), to.downcast_mut());
+        if let (StageProjection::Finished { output }, Some(to)) = (stage, to) {
             *to = output.take();
         }
     }

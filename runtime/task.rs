@@ -60,7 +60,7 @@ pub struct JoinHandle<T> {
     output: PhantomData<T>,
 }
 
-/// The serial of no runtime: none ends in 16 zeros.
+/// The serial of no runtime: none ends in 16 zeros. (And not 0, which is current where no runtime is.)
 const JOINED: u32 = 1 << 16;
 
 impl<T> JoinHandle<T> {
@@ -123,7 +123,7 @@ impl<T> JoinHandle<T> {
     /// Whether the task has ended and its future is dropped.
     ///
     /// # Panics
-    /// On another thread than the runtime's, while that lives.
+    /// On another thread than the runtime's, while that lives, unless the task was joined.
     ///
     /// ```
     /// waken::block_on(async {
@@ -249,6 +249,9 @@ fn detach(key: TaskKey) {
 }
 
 fn abort(key: TaskKey) {
+    if key.runtime == JOINED {
+        return;
+    }
     at_home(key.runtime, move |_| current::executor(|executor| executor.abort(key)));
 }
 

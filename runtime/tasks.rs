@@ -5,7 +5,7 @@
 //! Number { generation, index }  ──► entries[index]   means this task while its id ends like that, and it has not ended
 //! ```
 //!
-//! Ids are never used twice, so this table needs no stamps, as a slab has them. An empty entry keeps the index of the
+//! Ids come round after 2^48 tasks and no sooner, so this table needs no stamps, as a slab has them. An empty entry keeps the index of the
 //! next empty one in place of an id; no id is as small.
 //!
 //! A task has 64 bytes here. What few tasks have, and all would pay for its room, stands aside: a name,
@@ -20,7 +20,7 @@ use std::panic::Location;
 use std::task::Waker;
 
 pub(crate) struct Task {
-    /// Never reused, unlike the index and the number.
+    /// Not used again for years, unlike the index and the number.
     pub(crate) id: u64,
     /// Away while it is being polled. When the task has ended: what it has left.
     pub(crate) future: Option<Spawned>,

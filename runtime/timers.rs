@@ -6,7 +6,7 @@
 //!
 //! The heap is never searched. A timer that is cancelled, or moved to an earlier time, leaves its old
 //! entry behind, which says nothing when it comes up. When more than half of the entries are such they are swept: in the
-//! next turn, or before the heap would have to grow. A timer that is moved to a *later* time, which is what an idle
+//! next turn, or before the heap would have to grow; and all of them when no timer is left. A timer that is moved to a *later* time, which is what an idle
 //! timeout does at every request, writes its slot and nothing else: when the time of the old entry has come, the timer
 //! is entered anew. So the loop may look up for nothing once in a minute, for a timer that is set for a minute and moved
 //! all the time.
@@ -187,12 +187,11 @@ impl Timers {
     pub(crate) fn clear(&self) -> Vec<Waker> {
         let mut inner = self.inner.borrow_mut();
         let keys: Vec<Key> = inner.slots.iter().map(|(key, _)| key).collect();
+        let timers = keys.into_iter().filter_map(|key| inner.slots.remove(key));
+        let wakers = timers.map(|timer| timer.waker).collect();
         inner.clear();
         self.alive.set(0);
-        keys.into_iter()
-            .filter_map(|key| inner.slots.remove(key))
-            .map(|timer| timer.waker)
-            .collect()
+        wakers
     }
 }
 

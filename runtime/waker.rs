@@ -127,7 +127,7 @@ fn forget(waker: Waker) {
 struct Registry {
     last: u32,
     /// In the order of their low halves. A list, since there are few, and they begin and end seldom: a search tree
-    /// would be eight KiB of code in every program.
+    /// would be ten KiB of code in every program.
     mailboxes: Vec<(u32, Arc<Mailbox>)>,
 }
 

@@ -65,6 +65,27 @@ fn guards_dropped_out_of_order_panic_and_leave_nobody_current() {
 }
 
 #[test]
+fn a_guard_dropped_out_of_order_by_the_root_is_a_panic_that_says_so() {
+    guard(5).panics().run(|| {
+        let [a, b, c] = [(); 3].map(|()| Runtime::new().unwrap());
+        let held = std::panic::AssertUnwindSafe(|| {
+            a.block_on(async {
+                let (first, second) = (b.enter(), c.enter());
+                let dropped = std::panic::AssertUnwindSafe(|| drop(first));
+                assert!(std::panic::catch_unwind(dropped).is_err());
+                std::mem::forget(second);
+                waken::task::yield_now().await;
+            });
+        });
+        let message = panic_message(std::panic::catch_unwind(held).unwrap_err());
+        assert!(message.contains("held across an `.await`"), "{message}");
+        for runtime in [a, b, c] {
+            assert_eq!(runtime.block_on(async { 1 }), 1, "and all work on");
+        }
+    })
+}
+
+#[test]
 fn a_write_half_dropped_in_a_forked_child_leaves_the_parents_connection() {
     watched(5, || {
         let rt = Runtime::new().unwrap();

@@ -2,16 +2,17 @@
 mod support;
 
 use futures_lite::future::poll_once;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
+use std::mem::{replace, take};
 use std::panic::resume_unwind;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 use support::watched;
-use waken::runtime::Metrics;
-use waken::task::{consume_budget, yield_now};
+use waken::runtime::{Metrics, metrics};
+use waken::task::{AbortHandle, consume_budget, yield_now};
 use waken::time::{sleep, timeout};
 use waken::{AsyncTcpListener, AsyncTcpStream, Builder, JoinSet, Runtime, spawn};
 
@@ -240,5 +241,108 @@ fn timers_are_counted_while_they_are_set_and_when_they_have_fired() {
             assert!(poll_once(sleep(Duration::MAX)).await.is_none());
             assert_eq!(counts(), (0, 1), "never is no timer");
         });
+    });
+}
+
+/// Tasks that wake, abort and spawn each other at random, and what is to be counted of it.
+#[derive(Default)]
+struct World {
+    random: Cell<u64>,
+    polls: Cell<u64>,
+    wakes: Cell<u64>,
+    tasks: RefCell<Vec<One>>,
+}
+
+#[derive(Default)]
+struct One {
+    /// A wake queues it.
+    waits: bool,
+    waker: Option<Waker>,
+    stop: Option<AbortHandle>,
+}
+
+impl World {
+    fn random(&self, below: usize) -> usize {
+        let mut random = self.random.get();
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        self.random.set(random);
+        (random % below as u64) as usize
+    }
+
+    fn check(&self) {
+        let Metrics { polls, wakes, .. } = metrics();
+        assert_eq!((polls, wakes), (self.polls.get(), self.wakes.get()));
+    }
+
+    /// Wakes a task, or aborts it, which is a wake for the last time.
+    fn disturb(&self, index: usize, abort: bool) {
+        let mut tasks = self.tasks.borrow_mut();
+        let task = &mut tasks[index];
+        match (&task.waker, &task.stop) {
+            (_, Some(stop)) if abort => stop.abort(),
+            (Some(waker), _) => waker.wake_by_ref(),
+            _ => return,
+        }
+        self.wakes.set(self.wakes.get() + u64::from(take(&mut task.waits)));
+        if abort {
+            task.waker = None;
+        }
+    }
+
+    fn spawn(self: &Rc<Self>) {
+        let (world, index) = (self.clone(), self.tasks.borrow().len());
+        self.tasks.borrow_mut().push(One::default());
+        let task = spawn(poll_fn(move |cx| world.poll(index, cx)));
+        self.tasks.borrow_mut()[index].stop = Some(task.abort_handle());
+    }
+
+    fn poll(self: &Rc<Self>, index: usize, cx: &Context<'_>) -> Poll<()> {
+        self.polls.set(self.polls.get() + 1);
+        let here = One { waits: true, waker: Some(cx.waker().clone()), stop: None };
+        let One { stop, .. } = replace(&mut self.tasks.borrow_mut()[index], here);
+        self.tasks.borrow_mut()[index].stop = stop;
+        self.check();
+        let all = self.tasks.borrow().len();
+        match self.random(20) {
+            0..6 => self.disturb(index, false),
+            6..11 => self.disturb(self.random(all), false),
+            11 => self.disturb(self.random(all), true),
+            12 => self.disturb(index, true),
+            13..16 if all < 20_000 => (0..self.random(4)).for_each(|_| self.spawn()),
+            _ => {}
+        }
+        self.check();
+        let ends = self.random(9);
+        if ends < 2 {
+            self.tasks.borrow_mut()[index] = One::default();
+        }
+        match ends {
+            0 => Poll::Ready(()),
+            1 => resume_unwind(Box::new("a panic that prints nothing")),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+/// They are not counted one by one, but told from the ready queue.
+#[test]
+fn polls_and_wakes_are_told_right_whatever_happens_to_the_tasks() {
+    watched(60, || {
+        for seed in 1..9 {
+            let world = Rc::new(World { random: Cell::new(seed), ..World::default() });
+            let most = [1, 7, 200, usize::MAX][seed as usize % 4];
+            let runtime = Builder::new().polls_per_turn(most).build().unwrap();
+            runtime.block_on(async {
+                for round in 0..60 {
+                    (0..if round % 30 == 1 { 5_000 } else { 20 }).for_each(|_| world.spawn());
+                    yield_now().await;
+                    world.check();
+                    let all = world.tasks.borrow().len();
+                    (0..10).for_each(|_| world.disturb(world.random(all), false));
+                }
+            });
+        }
     });
 }

@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
-/// Which task. Counted from 1 in each runtime, and never used twice.
+/// Which task. Counted from 1 in each runtime, and not used twice in 2^48 tasks.
 ///
 /// Ids of two runtimes differ as well, although they print alike, as long as fewer than 65,536 runtimes have
 /// been made in between.

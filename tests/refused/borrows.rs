@@ -36,6 +36,12 @@ fn a_task_does_not_borrow_its_runtime() {
     runtime.spawn(async move { metrics.metrics() });
 }
 
+fn a_guard_does_not_outlive_its_runtime() {
+    let guard;
+    let runtime = Runtime::new().unwrap();
+    guard = runtime.enter(); //~ E0597
+}
+
 fn a_member_does_not_borrow(set: &mut JoinSet<usize>) {
     let text = String::new();
     set.spawn(async { text.len() }); //~ E0373
