@@ -205,7 +205,9 @@ fn resume_unobserved() {
             executor.is_root_woken = false; // It was, so that the loop is left.
             executor.unobserved.take()
         });
-        payload.into_iter().for_each(|payload| resume_unwind(payload));
+        if let Some(payload) = payload {
+            resume_unwind(payload);
+        }
     }
     if current::executor(|executor| executor.unobserved.is_some()) {
         resume();

@@ -88,7 +88,7 @@ const INNER_ROOMS: &[&str] = &[
     "current", "executor", "home", "mailbox", "number", "patience", "reactor", "run", "runtime",
     "slab", "sorted", "source", "spawned", "sys", "tasks", "timers", "waker",
 ];
-const INNER_ROOMS_LINES: usize = 3949;
+const INNER_ROOMS_LINES: usize = 3951;
 
 const LONGEST_FILE: usize = 400;
 
@@ -100,7 +100,7 @@ const TRACE_LINES: usize = 2845;
 /// 4,600; each kind of socket adds its public face, of which every method says what it is; the adaptive park is 150,
 /// what hyper asks for 220, what trials and readers have found 150, what hooks needed a name for 22, a table for tasks alone 230, one in order 80, less code in
 /// each program 15, fewer instructions for a spawn, a yield, a `block_on` and a timeout 70; and a file that is tested from inside has three lines that say where.
-const CODE_LINES: usize = 7172;
+const CODE_LINES: usize = 7174;
 
 impl Source {
     /// The first part of its path below `runtime/`.
