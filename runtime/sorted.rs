@@ -4,8 +4,8 @@
 //! pieces ──► [1 4 7] [9 12] [20 31 40 55]     what is put in moves the rest of its piece
 //! ```
 //!
-//! A piece that is full is split, and one that is empty goes; then the list of pieces is moved, which is 24 bytes for each. Pieces are never
-//! joined: where few of many stay, each may keep the room of 64.
+//! A piece that is full is split, and one that is empty goes; then the list of pieces is moved, which is 24 bytes for
+//! each. Pieces are never joined: where few of many stay, each may keep the room of 64.
 //!
 //! It does what a `BTreeMap` does with a fifth of the machine code, since it is in every program and nearly always empty.
 //! Where very many come and go in no order it takes half as long again.

@@ -5,8 +5,8 @@
 //! Number { generation, index }  ──► entries[index]   means this task while its id ends like that, and it has not ended
 //! ```
 //!
-//! Ids come round after 2^48 tasks and no sooner, so this table needs no stamps, as a slab has them. An empty entry keeps the index of the
-//! next empty one in place of an id; no id is as small.
+//! Ids come round after 2^48 tasks and no sooner, so this table needs no stamps, as a slab has them. An empty entry keeps
+//! the index of the next empty one in place of an id; no id is as small.
 //!
 //! A task has 64 bytes here. What few tasks have, and all would pay for its room, stands aside: a name,
 //! and a foreign waker that waits for the end.

@@ -6,10 +6,10 @@
 //!
 //! The heap is never searched. A timer that is cancelled, or moved to an earlier time, leaves its old
 //! entry behind, which says nothing when it comes up. When more than half of the entries are such they are swept: in the
-//! next turn, or before the heap would have to grow; and all of them when no timer is left. A timer that is moved to a *later* time, which is what an idle
-//! timeout does at every request, writes its slot and nothing else: when the time of the old entry has come, the timer
-//! is entered anew. So the loop may look up for nothing once in a minute, for a timer that is set for a minute and moved
-//! all the time.
+//! next turn, or before the heap would have to grow; and all of them when no timer is left. A timer that is moved to a
+//! *later* time, which is what an idle timeout does at every request, writes its slot and nothing else: when the time of
+//! the old entry has come, the timer is entered anew. So the loop may look up for nothing once in a minute, for a timer
+//! that is set for a minute and moved all the time.
 
 use crate::number::Number;
 use crate::slab::{Key, Slab};
