@@ -18,12 +18,13 @@ pub(crate) trait Stream: AsFd + AsRawFd {
     const SHORT_READS_PROVE: bool;
 }
 
-/// The kernel moves at most this much at once, read(2): such a count proves nothing.
-const MOST_AT_ONCE: usize = 0x7fff_f000;
+/// The kernel moves at most about this much at once, read(2), and less where pages are larger: a count from here on
+/// proves nothing.
+const MOST_AT_ONCE: usize = 0x7fff_0000;
 
 #[inline]
 fn is_short(n: usize, room: usize) -> bool {
-    n < room && n != MOST_AT_ONCE
+    n < room.min(MOST_AT_ONCE)
 }
 
 /// What one read does: the call, and the end of readiness if it was short.
