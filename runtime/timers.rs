@@ -15,7 +15,7 @@ use crate::number::Number;
 use crate::slab::{Key, Slab};
 use crate::waker::{drop_contained, wake_contained};
 use std::cell::{Cell, RefCell};
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::panic::Location;
 use std::task::Waker;
@@ -29,7 +29,7 @@ pub(crate) struct Timers {
 
 struct Inner {
     slots: Slab<Timer>,
-    heap: BinaryHeap<Reverse<Entry>>,
+    heap: BinaryHeap<Entry>,
     /// Entries of the heap that no slot refers to any more.
     stale: usize,
     /// Counts settings, so that equal deadlines fire in the order in which they were set.
@@ -46,11 +46,26 @@ struct Timer {
     at: &'static Location<'static>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Entry {
     deadline: Instant,
     order: u64,
     index: u32,
+}
+
+/// The earliest is the greatest, which a heap of std's has on top. No two have one order, so the index is not compared.
+impl Ord for Entry {
+    #[inline]
+    fn cmp(&self, other: &Entry) -> Ordering {
+        other.deadline.cmp(&self.deadline).then(other.order.cmp(&self.order))
+    }
+}
+
+impl PartialOrd for Entry {
+    #[inline]
+    fn partial_cmp(&self, other: &Entry) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl Timers {
@@ -149,7 +164,7 @@ impl Timers {
         let mut inner = self.inner.borrow_mut();
         loop {
             let next = inner.next()?;
-            let Reverse(top) = *inner.heap.peek()?;
+            let top = *inner.heap.peek()?;
             if inner.slots.at_mut(top.index)?.deadline == next {
                 return Some(next);
             }
@@ -163,7 +178,7 @@ impl Timers {
         let mut due = Vec::new();
         let mut inner = self.inner.borrow_mut();
         while inner.next().is_some_and(|next| next <= now) {
-            if let Some(Reverse(top)) = inner.heap.pop() {
+            if let Some(top) = inner.heap.pop() {
                 due.extend(inner.expire(top));
             }
         }
@@ -199,7 +214,7 @@ impl Inner {
     /// The time of the first entry that a timer has.
     fn next(&mut self) -> Option<Instant> {
         loop {
-            let Reverse(top) = *self.heap.peek()?;
+            let top = *self.heap.peek()?;
             match self.slots.at_mut(top.index) {
                 Some(timer) if timer.entry == top.order => return Some(top.deadline),
                 _ => {
@@ -243,7 +258,7 @@ impl Inner {
         if self.heap.len() == self.heap.capacity() {
             self.tidy();
         }
-        self.heap.push(Reverse(entry));
+        self.heap.push(entry);
     }
 
     /// Keeps the heap at most twice as long as the list of timers, or 64 longer, and gives back the room of a burst.
@@ -267,7 +282,7 @@ impl Inner {
     #[inline(never)]
     fn sweep(&mut self) {
         let slots = &mut self.slots;
-        self.heap.retain(|Reverse(entry)| {
+        self.heap.retain(|entry| {
             slots.at_mut(entry.index).is_some_and(|timer| timer.entry == entry.order)
         });
         self.stale = 0;
