@@ -33,9 +33,9 @@ fn main() {
     let task = async {
         let task = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         let (size, word) = (size_of_val(&task), task.data().addr());
-        let (runtime, generation, index) = (word >> 48, word >> 32 & 0xffff, word as u32);
+        let (generation, runtime, index) = (word >> 48, word >> 32 & 0xffff, word as u32);
         println!(
-            "{size} bytes: the address of a table, and 0x{runtime:04x}_{generation:04x}_{index:08x}"
+            "{size} bytes: the address of a table, and 0x{generation:04x}_{runtime:04x}_{index:08x}"
         );
         println!("a clone is the same: {}", task.will_wake(&task.clone()));
 

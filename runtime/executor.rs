@@ -9,8 +9,11 @@
 //! ```
 
 use crate::number::Number;
+use crate::ready::Ready;
 use crate::spawned::{Payload, Spawned, take_payload};
-use crate::tasks::{self, About, COUNT, DETACHED, Ended, Joiner, Mark, Name, Task, TaskKey, Tasks};
+use crate::tasks::{
+    self, About, DETACHED, Ended, Joiner, LAST_COUNT, Mark, Name, Task, TaskKey, Tasks,
+};
 use std::mem::{self, ManuallyDrop};
 use std::task::Waker;
 
@@ -19,12 +22,8 @@ pub(crate) struct Executor {
     /// Of the last task that was made.
     last_id: u64,
     pub(crate) tasks: Tasks,
-    /// The tasks that were woken and not yet polled, in the order of their wakes: from `head` on. `spawn` and
-    /// `schedule` put in behind; `next` takes out. A task that has ended meanwhile stays in, and is passed over.
-    ready: Vec<Number>,
-    pub(crate) head: usize,
-    /// It held more than `LONG` when it was emptied last, and it goes on.
-    was_long: bool,
+    /// `spawn` and `schedule` put in; `next` takes out. A task that has ended meanwhile stays in, and is passed over.
+    pub(crate) ready: Ready,
     pub(crate) is_root_woken: bool,
     /// The budget of every poll.
     pub(crate) limit: i32,
@@ -40,17 +39,14 @@ pub(crate) struct Executor {
 
 /// What is counted as it happens.
 pub(crate) struct Counts {
-    /// Entries that were taken out of the ready queue, but for those that are in front of `head` still.
-    taken: u64,
-    /// Of all that were taken out, those whose task was not polled.
+    /// Entries that were taken out of the ready queue, and whose task was not polled.
     passed_over: u64,
     ended: u64,
     pub(crate) panicked: u64,
     pub(crate) budget_yields: u64,
 }
 
-const NOTHING_YET: Counts =
-    Counts { taken: 0, passed_over: 0, ended: 0, panicked: 0, budget_yields: 0 };
+const NOTHING_YET: Counts = Counts { passed_over: 0, ended: 0, panicked: 0, budget_yields: 0 };
 
 /// What is left to do when a task has ended: foreign code, so that no borrow may be held.
 pub(crate) enum Rest {
@@ -85,11 +81,9 @@ impl Executor {
     pub(crate) const fn new(runtime: u32, limit: i32) -> Executor {
         Executor {
             runtime,
-            last_id: (runtime as u64) << 48,
+            last_id: runtime as u16 as u64,
             tasks: Tasks::new(),
-            ready: Vec::new(),
-            head: 0,
-            was_long: false,
+            ready: Ready::new(),
             is_root_woken: false,
             limit,
             clock: 0,
@@ -105,7 +99,7 @@ impl Executor {
     pub(crate) fn spawn(&mut self, new: ManuallyDrop<(Spawned, About)>) -> TaskKey {
         self.last_id = tasks::after(self.last_id);
         let (id, runtime, (index, entry)) = (self.last_id, self.runtime, self.tasks.vacancy());
-        let number = Number::of_task(runtime, index, id);
+        let number = Number::of_task(id, index);
         let (future, about) = ManuallyDrop::into_inner(new);
         trace!(Spawn { number, id, about: About { name: about.name.clone(), ..about } });
         let task = Task::new(id, Some(future), &about, self.clock);
@@ -114,80 +108,99 @@ impl Executor {
         if let Some(name) = about.name {
             self.tasks.set_name(index, name);
         }
-        self.enqueue(number);
+        trace!(Enqueue { number });
+        if !self.ready.has_room() {
+            self.ready.make_room();
+        }
+        self.ready.push(number);
         TaskKey { id, index, runtime }
     }
 
-    /// A wake. For a task that has ended, or is queued already, nothing.
-    #[inline]
-    pub(crate) fn schedule(&mut self, number: Number) {
-        trace!(Wake { number });
+    /// A wake, if it is one as nearly all are: of a task that waits, while the queue has room. `false`: nothing was done,
+    /// and `schedule_late` does the rest. (So what nearly always happens is a straight line, which calls nothing.)
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn schedule(&mut self, number: Number) -> bool {
+        let has_room = self.ready.has_room();
         match self.tasks.at_mut(number.index()) {
-            Some(task) if task.is(number) && task.mark == Mark::Waits => task.mark = Mark::Queued,
-            // Its generation is not compared: a late wake costs a poll, which the contract allows.
-            None if number.is_root() => {
-                self.is_root_woken = true;
-                return;
+            Some(task) if has_room && task.is(number) && task.mark == Mark::Waits => {
+                task.mark = Mark::Queued;
             }
-            _ => return,
+            _ => return false,
         }
-        self.enqueue(number);
-    }
-
-    #[inline]
-    fn enqueue(&mut self, number: Number) {
+        trace!(Wake { number });
         trace!(Enqueue { number });
-        if self.ready.len() == self.ready.capacity() {
-            return self.grow(number);
-        }
         self.ready.push(number);
+        true
     }
 
+    /// The other wakes: of the root, and of whom the queue had no room for. For a task that has ended, or is queued
+    /// already, nothing.
     #[cold]
     #[inline(never)]
-    fn grow(&mut self, number: Number) {
-        self.ready.push(number);
+    pub(crate) fn schedule_late(&mut self, number: Number) {
+        let waits = |task: &mut Task| task.is(number) && task.mark == Mark::Waits;
+        if self.tasks.at_mut(number.index()).is_some_and(waits) {
+            self.ready.make_room();
+            let _queued = self.schedule(number);
+            return;
+        }
+        trace!(Wake { number });
+        // The root's generation is not compared: a late wake costs a poll, which the contract allows.
+        self.is_root_woken |= number.is_root();
     }
 
-    /// How many entries the ready queue has; at least as many as tasks are ready.
-    #[inline]
-    pub(crate) fn ready(&self) -> usize {
-        self.ready.len() - self.head
+    #[inline(always)]
+    fn wake(&mut self, number: Number) {
+        if !self.schedule(number) {
+            self.schedule_late(number);
+        }
     }
 
     pub(crate) fn spawned(&self) -> u64 {
-        self.last_id & COUNT
+        tasks::count(self.last_id)
     }
 
     /// How many tasks have not ended.
     pub(crate) fn alive(&self) -> u64 {
-        self.last_id.wrapping_sub(self.counts.ended) & COUNT
+        self.spawned().wrapping_sub(self.counts.ended) & LAST_COUNT
     }
 
     /// Not counted one by one: each has taken an entry out of the queue.
     pub(crate) fn polls(&self) -> u64 {
-        self.counts.taken + self.head as u64 - self.counts.passed_over
+        self.ready.taken_out() - self.counts.passed_over
     }
 
     /// Nor are these: each has put an entry in, and so has each spawn.
     pub(crate) fn wakes(&self) -> u64 {
-        self.counts.taken + self.ready.len() as u64 - self.spawned()
+        self.ready.put_in() - self.spawned()
+    }
+
+    /// Whether a task is ready. Where none is alive, the queue has only those that have ended, which are passed over here.
+    #[inline(never)]
+    pub(crate) fn has_ready(&mut self) -> bool {
+        if self.alive() == 0 {
+            while let Some(number) = self.ready.next() {
+                self.next_aborted(number);
+            }
+        }
+        self.ready.len() > 0
     }
 
     #[inline]
     pub(crate) fn is_busy(&self) -> bool {
-        self.ready() > 0 || self.is_root_woken
+        self.ready.len() > 0 || self.is_root_woken
     }
 
     /// Takes the first entry out of the ready queue, and the future of its task, if that has not ended
     /// meanwhile: as an error when it is not to be polled, but dropped. A wake from now on queues the task again, behind.
     #[inline(always)] // Into the loop.
     pub(crate) fn next(&mut self) -> Result<Next, Option<Next>> {
-        let number = *self.ready.get(self.head).ok_or(None)?;
-        self.head += 1;
+        let number = self.ready.next().ok_or(None)?;
         match self.tasks.at_mut(number.index()) {
-            Some(task) if task.is(number) && task.mark == Mark::Queued => {
+            Some(task) if task.mark == Mark::Queued => {
                 task.mark = Mark::Waits;
+                debug_assert!(task.is(number), "its place is not used again while it is queued");
                 let Some(future) = task.future.take() else {
                     return Err(self.next_aborted(number));
                 };
@@ -204,11 +217,12 @@ impl Executor {
     fn next_aborted(&mut self, number: Number) -> Option<Next> {
         self.counts.passed_over += 1;
         let task = self.tasks.at_mut(number.index())?;
-        if !task.is(number) || task.mark != Mark::Aborted {
-            return None; // It has ended, and perhaps another is in its place.
+        if task.mark == Mark::Aborted {
+            task.mark = Mark::Waits;
+            return Some(Next { number, future: task.future.take()? });
         }
-        task.mark = Mark::Waits;
-        Some(Next { number, future: task.future.take()? })
+        self.tasks.pass_over(number.index());
+        None
     }
 
     /// The poll was `Pending`.
@@ -219,39 +233,21 @@ impl Executor {
         mem::forget(slot.future.replace(task.future));
     }
 
-    /// The turn is over: gives back the room of the entries that were taken out, now and then.
+    /// The turn is over.
     #[inline]
     pub(crate) fn tidy(&mut self) {
-        if self.head == self.ready.len() {
-            if self.ready.capacity() > KEPT {
-                self.give_back();
-            }
-            self.ready.clear();
-            self.counts.taken += mem::take(&mut self.head) as u64;
-        } else if self.head >= KEPT {
-            self.compact();
+        if self.ready.len() > 0 {
+            return self.ready.compact();
         }
+        if self.ready.is_large() {
+            self.shrink();
+        }
+        self.ready.clear();
     }
 
-    /// All entries were taken out, of a queue with room for more than a few.
     #[inline(never)]
-    fn give_back(&mut self) {
-        let (long, room) = (self.ready.len() > LONG, self.ready.capacity());
-        if self.alive() == 0 || room > LONG && !self.was_long {
-            self.ready = Vec::new(); // A burst is over.
-        }
-        self.was_long = long && self.is_root_woken;
-    }
-
-    #[cold]
-    fn compact(&mut self) {
-        if self.head >= self.ready.len() / 2 {
-            self.ready.drain(..self.head);
-            self.counts.taken += mem::take(&mut self.head) as u64;
-            if self.ready.capacity() > LONG.max(8 * self.ready.len()) {
-                self.ready.shrink_to(LONG);
-            }
-        }
+    fn shrink(&mut self) {
+        self.ready.shrink(self.alive() == 0, self.is_root_woken);
     }
 
     /// The future is gone, and has left something, or nothing. From here on nobody can wake the task. Wakes the task
@@ -262,13 +258,13 @@ impl Executor {
         self.counts.ended += 1;
         self.counts.panicked += u64::from(ended == Ended::Panicked);
         let Some(task) = self.tasks.at_mut(index) else { unreachable!("it has not ended") };
-        task.mark = Mark::Ended(ended);
+        task.end(ended);
         mem::forget(mem::replace(&mut task.future, left)); // `None`, see `next`.
         match self.tasks.set_joiner(index, Joiner::NOBODY) {
             Joiner::Number(Number::NONE) => None,
             Joiner::Number(DETACHED) => Some(Rest::Drop),
             Joiner::Number(number) => {
-                self.schedule(number);
+                self.wake(number);
                 None
             }
             Joiner::Foreign(waker) => Some(Rest::Wake(waker)),
@@ -328,7 +324,7 @@ impl Executor {
             return;
         }
         trace!(Abort { id: key.id });
-        self.schedule(Number::of_task(key.runtime, key.index, key.id));
+        self.wake(Number::of_task(key.id, key.index));
         if let Some(task) = self.tasks.find(key).filter(|task| task.ended().is_none()) {
             task.mark = Mark::Aborted;
         }
@@ -378,9 +374,3 @@ impl Executor {
         }
     }
 }
-
-/// A queue with room for no more than this keeps it.
-const KEPT: usize = 64;
-
-/// While there are tasks it keeps room for so many. One with more gives back all of it, unless it was so long the time before.
-const LONG: usize = 4096;

@@ -43,7 +43,7 @@ pub(crate) struct Parts {
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) events_per_poll: usize,
-    pub(crate) polls_per_turn: usize,
+    pub(crate) polls_per_turn: u32,
     pub(crate) budget: i32,
     /// How long to look, at most, before falling asleep.
     pub(crate) spin: Duration,
@@ -106,7 +106,7 @@ impl Parts {
     #[cold]
     #[inline(never)]
     fn rest_with(&self, alarm: &TimerFd, set: &Cell<Option<Instant>>) {
-        let busy = self.reactor.more.get() || current::executor(|executor| executor.ready() > 0);
+        let busy = self.reactor.more.get() || current::executor(|executor| executor.has_ready());
         self.mailbox.rest(busy, self.ran.take());
         let next = self.timers.earliest();
         let left = next.map(|next| next.saturating_duration_since(Instant::now()));

@@ -75,6 +75,7 @@ mod mailbox;
 mod number;
 mod patience;
 mod reactor;
+mod ready;
 mod run;
 mod slab;
 mod socket;

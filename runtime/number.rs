@@ -3,12 +3,12 @@
 //! ```text
 //!  63         48 47         32 31                     0
 //! ┌─────────────┬─────────────┬────────────────────────┐
-//! │   runtime   │ generation  │       task index       │   = Waker::data
+//! │ generation  │   runtime   │       task index       │   = Waker::data
 //! └─────────────┴─────────────┴────────────────────────┘
 //! ```
 //!
-//! The generation is the end of the task's id, which counts all tasks. So a *late* wake, of a task that
-//! has ended, can be taken for another's: when that has the same index and was spawned a multiple of 65,536
+//! The upper half is the end of the task's id: the generation counts all tasks of the runtime. So a *late* wake, of a
+//! task that has ended, can be taken for another's: when that has the same index and was spawned a multiple of 65,536
 //! tasks later. It costs a poll too many, which the contract of `Waker` allows.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,15 +18,14 @@ impl Number {
     /// Nobody's: no runtime has the serial 0.
     pub(crate) const NONE: Number = Number(0);
 
-    /// Of the runtime's serial the low 16 bits have room here.
     #[inline]
-    pub(crate) fn of_task(runtime: u32, index: u32, id: u64) -> Number {
-        Number((runtime as u64) << 48 | (id as u16 as u64) << 32 | index as u64)
+    pub(crate) fn of_task(id: u64, index: u32) -> Number {
+        Number(id << 32 | index as u64)
     }
 
-    /// The root has an index that no task can have.
+    /// The root has an index that no task can have. Of the runtime's serial the low 16 bits have room here.
     pub(crate) fn of_root(runtime: u32) -> Number {
-        Number::of_task(runtime, u32::MAX, 0)
+        Number::of_task(runtime as u16 as u64, u32::MAX)
     }
 
     pub(crate) const fn from_bits(bits: u64) -> Number {
@@ -38,11 +37,12 @@ impl Number {
     }
 
     pub(crate) fn runtime(self) -> u16 {
-        (self.0 >> 48) as u16
+        self.end_of_id() as u16
     }
 
-    pub(crate) fn generation(self) -> u16 {
-        (self.0 >> 32) as u16
+    /// Generation and runtime.
+    pub(crate) fn end_of_id(self) -> u32 {
+        (self.0 >> 32) as u32
     }
 
     pub(crate) fn index(self) -> u32 {

@@ -25,11 +25,11 @@ pub(crate) fn run_ready<'a>(
     now: &'a Now,
     mut executor: Borrowed<'a>,
     runtime: u32,
-    most: usize,
+    most: u32,
     watch: &impl Watch,
 ) -> Borrowed<'a> {
-    let end = executor.head + executor.ready().min(most);
-    while executor.head < end {
+    let end = executor.ready.end_of_turn(most);
+    while !executor.ready.is_at(end) {
         let mut next = match executor.next() {
             Ok(next) => next,
             Err(aborted) => {

@@ -1,12 +1,13 @@
-//! The table of the tasks, and what is kept of each beside its future. Knows no queue, and runs nobody's code.
+//! The table of the tasks, and what is kept of each beside its future. Has no queue, and runs nobody's code.
 //!
 //! ```text
 //! TaskKey { id, index }         ──► entries[index]   is this task while entries[index].id == id
-//! Number { generation, index }  ──► entries[index]   means this task while its id ends like that, and it has not ended
+//! Number { end of id, index }   ──► entries[index]   means this task while its id ends like that, and it has not ended
 //! ```
 //!
-//! Ids come round after 2^48 tasks and no sooner, so this table needs no stamps, as a slab has them. An empty entry keeps
-//! the index of the next empty one in place of an id; no id is as small.
+//! An id is a count of the runtime's tasks, and behind it the last 16 bits of the runtime's serial. It comes round after
+//! 2^48 tasks and no sooner, so this table needs no stamps, as a slab has them. An empty entry has the index of the next
+//! empty one in place of the count, and no runtime.
 //!
 //! A task has 64 bytes here. What few tasks have, and all would pay for its room, stands aside: a name,
 //! and a foreign waker that waits for the end.
@@ -32,6 +33,9 @@ pub(crate) struct Task {
     /// When it was last polled, by the coarse clock.
     pub(crate) polled: u32,
     pub(crate) mark: Mark,
+    /// It has ended while the ready queue had an entry of it. Its place is not used again before that entry is out, so
+    /// that it means nobody else.
+    is_left_in_queue: bool,
     /// In debug builds: how many clones of its waker there are, or `MANY`.
     pub(crate) clones: u8,
 }
@@ -91,14 +95,17 @@ impl Joiner {
 // In place of a joiner's number. Nobody's, since no runtime has the serial 0.
 pub(crate) const DETACHED: Number = Number::from_bits(1);
 
+/// What the number of a joiner has instead of the end of an id, when that is foreign: of no runtime, as well.
+const FOREIGN: u32 = 1 << 16;
+
 /// The waker is in `foreign`, at this index.
 fn foreign_at(index: u32) -> Number {
-    Number::of_task(0, index, 2)
+    Number::of_task(FOREIGN.into(), index)
 }
 
 #[inline(always)]
 fn is_foreign(joiner: Number) -> bool {
-    joiner.to_bits() >> 32 == 2
+    joiner.end_of_id() == FOREIGN
 }
 
 /// So many clones, or a task that was told of already: no longer counted.
@@ -124,6 +131,7 @@ impl Task {
             polls: 0,
             polled: clock,
             mark: Mark::Queued,
+            is_left_in_queue: false,
             clones: 0,
         }
     }
@@ -131,18 +139,25 @@ impl Task {
     fn vacant(next: u32) -> Task {
         let nobody = About::of::<()>(None, Location::caller());
         let mark = Mark::Ended(Ended::Cancelled);
-        Task { mark, ..Task::new(next.into(), None, &nobody, 0) }
+        Task { mark, ..Task::new(vacant_id(next), None, &nobody, 0) }
     }
 
     /// Its number. `index` is where it is.
     pub(crate) fn number(&self, index: u32) -> Number {
-        Number::of_task((self.id >> 48) as u32, index, self.id)
+        Number::of_task(self.id, index)
     }
 
-    /// Whether it is the task with this number. (Runtime and index of the number are what led here.)
+    /// Whether it is the task with this number. (The index is what led here.)
     #[inline(always)]
     pub(crate) fn is(&self, number: Number) -> bool {
-        self.id as u16 == number.generation()
+        self.id as u32 == number.end_of_id()
+    }
+
+    /// From here on nobody can wake it.
+    #[inline(always)]
+    pub(crate) fn end(&mut self, ended: Ended) {
+        self.is_left_in_queue = self.mark != Mark::Waits;
+        self.mark = Mark::Ended(ended);
     }
 
     #[inline(always)]
@@ -164,18 +179,30 @@ impl Task {
     }
 
     fn is_vacant(&self) -> bool {
-        self.id <= u32::MAX.into()
+        self.id as u16 == 0
     }
 }
 
-/// The bits of an id that count the tasks of a runtime. Above them is the end of its serial.
-pub(crate) const COUNT: u64 = u64::MAX >> 16;
+/// So many bits of an id are the end of the runtime's serial; above them it counts.
+const SERIAL_BITS: u32 = 16;
+
+/// Of a runtime's tasks the first is 1. After this one comes 0.
+pub(crate) const LAST_COUNT: u64 = u64::MAX >> SERIAL_BITS;
+
+/// Which of its runtime's tasks it is.
+#[inline]
+pub(crate) fn count(id: u64) -> u64 {
+    id >> SERIAL_BITS
+}
 
 /// The id after this one. (They come round after years of nothing else.)
 #[inline]
 pub(crate) fn after(id: u64) -> u64 {
-    let next = id.wrapping_add(1);
-    if next << 16 == 0 { id - COUNT } else { next }
+    id.wrapping_add(1 << SERIAL_BITS)
+}
+
+fn vacant_id(next: u32) -> u64 {
+    u64::from(next) << SERIAL_BITS
 }
 
 pub(crate) struct Tasks {
@@ -192,7 +219,7 @@ pub(crate) struct Tasks {
 /// No entry has this index: it is the root's.
 const NONE: u32 = u32::MAX;
 
-/// An empty table gives back its memory if it had more entries than this.
+/// An empty table, with no entry left in the queue either, gives back its memory if it had more entries than this.
 const KEPT: usize = 64;
 
 impl Tasks {
@@ -211,7 +238,7 @@ impl Tasks {
             return self.grow(); // It is `NONE`.
         }
         let entry = &mut self.entries[index as usize];
-        self.free = entry.id as u32;
+        self.free = count(entry.id) as u32;
         self.len += 1;
         (index, entry)
     }
@@ -308,7 +335,9 @@ impl Tasks {
     /// Takes out a task for whose end nobody waits.
     pub(crate) fn take(&mut self, index: u32) -> Option<Task> {
         let task = self.at_mut(index).filter(|task| !task.is_vacant())?;
-        let task = mem::replace(task, Task::vacant(NONE));
+        let is_left_in_queue =
+            task.is_left_in_queue || matches!(task.mark, Mark::Queued | Mark::Aborted);
+        let task = mem::replace(task, Task { is_left_in_queue, ..Task::vacant(NONE) });
         self.vacate(index);
         Some(task)
     }
@@ -317,7 +346,12 @@ impl Tasks {
     #[inline(always)]
     pub(crate) fn vacate(&mut self, index: u32) {
         debug_assert!(self.entries[index as usize].joiner == Number::NONE, "somebody waits");
-        self.entries[index as usize].id = self.free.into();
+        let entry = &mut self.entries[index as usize];
+        if entry.is_left_in_queue {
+            entry.id = vacant_id(NONE);
+            return; // `pass_over` goes on.
+        }
+        entry.id = vacant_id(self.free);
         self.free = index;
         self.len -= 1;
         if self.len == 0 && self.entries.len() > KEPT {
@@ -325,6 +359,15 @@ impl Tasks {
         }
         if !self.names.is_empty() {
             self.forget_name(index);
+        }
+    }
+
+    /// The entry of one that has ended is out of the ready queue.
+    pub(crate) fn pass_over(&mut self, index: u32) {
+        let entry = &mut self.entries[index as usize];
+        entry.is_left_in_queue = false;
+        if entry.is_vacant() {
+            self.vacate(index);
         }
     }
 

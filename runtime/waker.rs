@@ -29,11 +29,16 @@ impl Number {
     /// Makes the task ready: at once on its own thread, by letter from elsewhere.
     #[inline(always)]
     pub(crate) fn wake(self) {
-        if self.runtime() == current::runtime() as u16 {
-            current::executor(|executor| executor.schedule(self));
-        } else {
+        if self.runtime() != current::runtime() as u16 {
             self.post();
+        } else if !current::executor(|executor| executor.schedule(self)) {
+            self.wake_late();
         }
+    }
+
+    #[cold]
+    fn wake_late(self) {
+        current::executor(|executor| executor.schedule_late(self));
     }
 
     #[cold]

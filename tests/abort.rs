@@ -5,12 +5,12 @@ mod support;
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 use support::{Drops, cancelled, guard, on_drop, panic_message, watched};
 use waken::task::{AbortHandle, yield_now};
 use waken::time::sleep;
-use waken::{Runtime, spawn};
+use waken::{Runtime, block_on, spawn};
 
 /// A place for a handle that the task itself is to find.
 type Place = Rc<RefCell<Option<AbortHandle>>>;
@@ -191,6 +191,38 @@ fn a_destructor_may_abort_its_own_task_and_another() {
 
 /// T04.
 /// P06: an abort may come too late.
+/// So that the queue has an entry of it when it is gone.
+#[test]
+fn a_destructor_may_wake_the_task_that_is_aborted_and_nobody_is_polled_for_it() {
+    struct Wakes(Option<Waker>);
+    impl Drop for Wakes {
+        fn drop(&mut self) {
+            self.0.take().into_iter().for_each(|waker| waker.wake());
+        }
+    }
+    watched(10, || {
+        block_on(async {
+            let mut wakes = Wakes(None);
+            let task = spawn(poll_fn(move |cx| {
+                wakes.0.replace(cx.waker().clone());
+                Poll::<()>::Pending
+            }));
+            yield_now().await;
+            task.abort();
+            assert!(task.await.unwrap_err().is_cancelled());
+            let polls = Rc::new(Cell::new(0));
+            let counts = polls.clone();
+            drop(spawn(poll_fn(move |_| {
+                counts.set(counts.get() + 1);
+                Poll::<()>::Pending
+            })));
+            yield_now().await;
+            yield_now().await;
+            assert_eq!(polls.get(), 1);
+        });
+    });
+}
+
 #[test]
 fn aborting_a_task_that_has_ended_changes_nothing() {
     watched(10, || {

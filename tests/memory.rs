@@ -153,6 +153,61 @@ fn spawning_and_awaiting_a_task_allocates_once() {
 
 // ---- what there is costs little ---------------------------------------------------------------
 
+/// Nor where the queue is as full as can be.
+#[test]
+fn a_wake_that_changes_nothing_allocates_nothing() {
+    watched(60, || {
+        block_on(async {
+            let wakers: Rc<RefCell<Vec<Waker>>> = Rc::default();
+            let keeps = |_| {
+                let wakers = wakers.clone();
+                drop(spawn(poll_fn(move |cx| {
+                    wakers.borrow_mut().push(cx.waker().clone());
+                    Poll::<()>::Pending
+                })));
+            };
+            let ended = spawn(poll_fn(|cx| Poll::Ready(cx.waker().clone()))).await.unwrap();
+            // Few at a time, so that the queue has room for few of them.
+            for _ in 0..10 {
+                (0..30).for_each(keeps);
+                yield_now().await;
+            }
+            for waker in wakers.take() {
+                waker.wake_by_ref();
+                let before = allocations();
+                waker.wake_by_ref();
+                ended.wake_by_ref();
+                assert_eq!(allocations(), before);
+            }
+        });
+    });
+}
+
+/// N10: each is still in the queue when it ends, and is there no more when that has come to it.
+#[test]
+fn of_tasks_that_wake_themselves_and_end_a_hundred_thousand_take_the_places_of_a_few() {
+    guard(60).run(|| {
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            let ends = || {
+                poll_fn(|cx| {
+                    cx.waker().wake_by_ref();
+                    Poll::Ready(())
+                })
+            };
+            let mut before = 0;
+            for round in 0..10_100 {
+                if round == 100 {
+                    before = live();
+                }
+                (0..9).for_each(|_| drop(spawn(ends())));
+                spawn(ends()).await.unwrap();
+            }
+            assert_eq!(live() - before, 0, "bytes stay of 100,000 tasks");
+        });
+    });
+}
+
 #[test]
 fn a_pending_task_costs_at_most_100_bytes() {
     watched(60, || {
@@ -254,6 +309,25 @@ fn fifty_thousand_tasks_leave_nothing_when_they_have_ended() {
 }
 
 /// X01.
+/// In a foreign loop there may be no turn after the one in which the last of them ends.
+#[test]
+fn of_fifty_thousand_tasks_that_end_while_they_are_woken_an_idle_runtime_keeps_no_place() {
+    guard(60).run(|| {
+        let runtime = Runtime::new().unwrap();
+        let before = live();
+        for _ in 0..50_000 {
+            drop(runtime.spawn(poll_fn(|cx| {
+                cx.waker().wake_by_ref();
+                Poll::Ready(())
+            })));
+        }
+        let next = runtime.turn(Some(Duration::ZERO)).unwrap();
+        assert!(matches!(next, waken::runtime::Next::Idle), "{next:?}");
+        // But what the queue has, 8 bytes for each, until the next turn.
+        assert!(live() - before < 50_000 * 24, "{} bytes", live() - before);
+    });
+}
+
 #[test]
 fn fifty_thousand_timers_leave_nothing_when_they_have_fired() {
     watched(60, || {

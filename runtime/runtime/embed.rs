@@ -77,12 +77,10 @@ impl Parts {
 
     /// Of the current runtime.
     fn next(&self) -> Next {
-        let (ready, alive) = current::executor(|executor| (executor.ready(), executor.alive()));
+        let (ready, alive) = current::executor(|executor| (executor.has_ready(), executor.alive()));
         let deadline = self.timers.earliest();
         let is_due = deadline.is_some_and(|deadline| deadline <= Instant::now());
-        // Where no task is alive, what is in the queue is of those that have ended.
-        if ready > 0 && alive > 0 || is_due || self.reactor.more.get() || self.mailbox.has_letters()
-        {
+        if ready || is_due || self.reactor.more.get() || self.mailbox.has_letters() {
             Next::Now
         } else if alive == 0 {
             Next::Idle

@@ -1,6 +1,7 @@
 //! What a runtime tells of its tasks: plain data, and the sentence that shows it.
 
 use crate::executor::State;
+use crate::tasks;
 use std::borrow::Cow;
 use std::fmt;
 use std::os::fd::RawFd;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 /// Which task. Counted from 1 in each runtime, and not used twice in 2^48 tasks.
 ///
 /// Ids of two runtimes differ as well, although they print alike, as long as fewer than 65,536 runtimes have
-/// been made in between.
+/// been made in between. They are in the order in which the tasks of a runtime were spawned.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(u64);
 
@@ -20,7 +21,7 @@ impl Id {
     }
 
     fn within_runtime(self) -> u64 {
-        self.0 & (u64::MAX >> 16)
+        tasks::count(self.0)
     }
 }
 

@@ -13,11 +13,6 @@ pub(super) fn name(id: u64) -> String {
     if id == ROOT { "root".into() } else { format!("t{id}") }
 }
 
-/// The id of a task as it is told, without the runtime in its upper bits.
-pub(super) fn short(id: u64) -> u64 {
-    id & (u64::MAX >> 16)
-}
-
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) id: u64,

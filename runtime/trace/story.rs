@@ -9,9 +9,10 @@ mod wakes;
 use super::check::Check;
 use super::holders::Holders;
 use super::recorder::{Event, Record};
-use super::state::{Cause, Fd, Holder, Phase, ROOT, Task, Timer, Touched, name, short};
+use super::state::{Cause, Fd, Holder, Phase, ROOT, Task, Timer, Touched, name};
 use super::step::Step;
 use crate::number::Number;
+use crate::tasks::count;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::mem;
 use std::os::fd::RawFd;
@@ -118,7 +119,7 @@ impl Story {
             Event::Sleep { timeout } => self.sleep(step, *timeout),
             Event::Awake { events, .. } => self.awake(step, events),
 
-            Event::Spawn { number, id, about } => self.spawn(step, *number, short(*id), about),
+            Event::Spawn { number, id, about } => self.spawn(step, *number, count(*id), about),
             Event::Enqueue { number } => self.enqueue(step, *number),
             Event::Poll { number } => self.poll(step, *number),
             Event::Polled { number, is_ready } => {
@@ -126,8 +127,8 @@ impl Story {
             }
             Event::Panicked { number } => self.polled(step, *number, "a panic"),
             Event::End { index, how } => self.end(step, *index, *how),
-            Event::TakenOut { id } => self.taken_out(step, short(*id)),
-            Event::Abort { id } => self.abort(step, short(*id)),
+            Event::TakenOut { id } => self.taken_out(step, count(*id)),
+            Event::Abort { id } => self.abort(step, count(*id)),
             Event::Budget {} => self.budget(step),
 
             Event::Wake { number } => self.wake(step, *number),
@@ -162,7 +163,7 @@ impl Story {
             Event::TimerMoved { key, deadline } => self.timer_moved(step, key.index, *deadline),
             Event::TimerFired { index } => self.timer_fired(step, *index),
             Event::TimerCancelled { key } => self.timer_cancelled(step, key.index),
-            Event::Join { id, number } => self.join(step, short(*id), *number),
+            Event::Join { id, number } => self.join(step, count(*id), *number),
             Event::Note { text, at } => {
                 step.tell("note", format!("note: {text}"), "The program says so itself.");
                 step.place = Some(at);

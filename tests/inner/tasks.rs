@@ -9,47 +9,106 @@ fn put(tasks: &mut Tasks, id: u64) -> TaskKey {
     let (index, entry) = tasks.vacancy();
     assert!(entry.is_vacant(), "id {id} goes where a task is");
     *entry = Task::new(id, Some(erase(async {})), &About::of::<()>(None, Location::caller()), 0);
+    entry.mark = Mark::Waits;
     TaskKey { id, index, runtime: 1 }
 }
 
-const FIRST: u64 = 1 << 48;
+/// Of the runtime 1.
+const FIRST: u64 = id(1);
+
+const fn id(n: u64) -> u64 {
+    n << SERIAL_BITS | 1
+}
 
 /// F02.
 #[test]
 fn a_key_and_a_number_find_their_task_and_no_later_one_in_its_place() {
     let mut tasks = Tasks::new();
     let first = put(&mut tasks, FIRST);
-    let number = Number::of_task(1, first.index, first.id);
+    let number = Number::of_task(first.id, first.index);
     assert!(tasks.find(first).is_some() && tasks.meant_by(number).is_some());
     assert!(tasks.take(first.index).is_some_and(|task| task.id == FIRST));
     assert!(tasks.find(first).is_none() && tasks.meant_by(number).is_none(), "nothing is there");
     assert!(tasks.take(first.index).is_none(), "it was taken");
 
-    let second = put(&mut tasks, FIRST + 1);
+    let second = put(&mut tasks, id(2));
     assert_eq!(second.index, first.index, "the place is used again");
     assert!(tasks.find(first).is_none() && tasks.meant_by(number).is_none(), "another is there");
-    assert!(tasks.find(second).is_some_and(|task| task.id == FIRST + 1));
+    assert!(tasks.find(second).is_some_and(|task| task.id == id(2)));
 }
 
 /// F02.
 #[test]
 fn an_old_key_stays_dead_after_the_table_gave_back_its_memory() {
     let mut tasks = Tasks::new();
-    let keys: Vec<TaskKey> = (FIRST..FIRST + 1000).map(|id| put(&mut tasks, id)).collect();
+    let keys: Vec<TaskKey> = (1..=1000).map(|n| put(&mut tasks, id(n))).collect();
     for &key in &keys {
         tasks.take(key.index);
     }
     assert_eq!(tasks.entries.capacity(), 0);
-    put(&mut tasks, FIRST + 1000);
+    put(&mut tasks, id(1001));
     assert!(keys.iter().all(|&key| tasks.find(key).is_none()));
+}
+
+/// It ends while the ready queue has an entry of it.
+fn end_queued(tasks: &mut Tasks, key: TaskKey) {
+    let task = tasks.find(key).unwrap();
+    (task.future, task.mark) = (None, Mark::Queued);
+    task.end(Ended::Finished);
+}
+
+/// F02.
+#[test]
+fn a_place_is_not_used_again_while_the_queue_has_an_entry_of_it() {
+    let mut tasks = Tasks::new();
+    let ways: [fn(&mut Tasks, TaskKey); 3] = [
+        |tasks, key| {
+            end_queued(tasks, key);
+            tasks.vacate(key.index);
+        },
+        |tasks, key| {
+            end_queued(tasks, key);
+            assert!(tasks.take(key.index).is_some());
+        },
+        |tasks, key| {
+            tasks.find(key).unwrap().mark = Mark::Queued;
+            assert!(tasks.take(key.index).is_some(), "as the runtime ends");
+        },
+    ];
+    for (n, leave) in (1..).step_by(3).zip(ways) {
+        let first = put(&mut tasks, id(n));
+        tasks.set_name(first.index, Box::new("the first".into()));
+        leave(&mut tasks, first);
+        assert!(tasks.find(first).is_none() && tasks.iter().all(|(index, _)| index != first.index));
+        assert_ne!(put(&mut tasks, id(n + 1)).index, first.index);
+        tasks.pass_over(first.index);
+        assert_eq!(put(&mut tasks, id(n + 2)).index, first.index, "and now it is used");
+        assert!(tasks.name(first.index).is_none(), "another task has the name now");
+    }
+}
+
+/// N10.
+#[test]
+fn a_table_gives_back_its_memory_when_the_queue_has_no_entry_of_it_any_more() {
+    let mut tasks = Tasks::new();
+    let keys: Vec<TaskKey> = (1..=1000).map(|n| put(&mut tasks, id(n))).collect();
+    for &key in &keys {
+        end_queued(&mut tasks, key);
+        tasks.vacate(key.index);
+    }
+    for key in keys {
+        assert_ne!(tasks.entries.capacity(), 0);
+        tasks.pass_over(key.index);
+    }
+    assert_eq!(tasks.entries.capacity(), 0);
 }
 
 /// W04.
 #[test]
 fn who_waits_last_for_an_end_is_kept_and_the_one_before_comes_out() {
     let mut tasks = Tasks::new();
-    let [key, one, other] = [0, 1, 2].map(|n| put(&mut tasks, FIRST + n));
-    let [one, other] = [one, other].map(|key| Number::of_task(1, key.index, key.id));
+    let [key, one, other] = [1, 2, 3].map(|n| put(&mut tasks, id(n)));
+    let [one, other] = [one, other].map(|key| Number::of_task(key.id, key.index));
     let foreign = || Joiner::Foreign(Waker::noop().clone());
     let mut set = |joiner| {
         let before = match tasks.set_joiner(key.index, joiner) {
@@ -80,7 +139,7 @@ fn a_name_goes_with_its_task() {
     tasks.set_name(key.index, Box::new("the first".into()));
     assert_eq!(tasks.name(key.index).map(|name| &***name), Some("the first"));
     tasks.take(key.index);
-    assert_eq!(put(&mut tasks, FIRST + 1).index, key.index);
+    assert_eq!(put(&mut tasks, id(2)).index, key.index);
     assert!(tasks.name(key.index).is_none(), "another task has the name now");
 }
 
@@ -88,25 +147,35 @@ fn a_name_goes_with_its_task() {
 fn random_spawns_and_ends_agree_with_a_map() {
     for seed in 1..200u64 {
         let (mut tasks, mut model, mut random) = (Tasks::new(), BTreeMap::new(), seed);
+        let mut queued = Vec::new();
         for step in 0..500 {
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
             if random % 3 != 0 || model.is_empty() {
-                let key = put(&mut tasks, FIRST + step);
+                let key = put(&mut tasks, id(step + 1));
                 assert_eq!(model.insert(key.index, key.id), None, "seed {seed}: a place twice");
+                assert!(!queued.contains(&key.index), "seed {seed}: a place that is queued");
             } else {
                 let index = *model.keys().min_by_key(|index| u64::from(**index) ^ random).unwrap();
                 let id = model.remove(&index).unwrap();
+                let task = tasks.find(TaskKey { id, index, runtime: 1 }).unwrap();
+                if random % 5 < 2 {
+                    task.mark = Mark::Queued;
+                    queued.push(index);
+                }
                 if random % 2 == 0 {
                     assert_eq!(tasks.take(index).map(|task| task.id), Some(id), "seed {seed}");
                 } else {
-                    let task = tasks.find(TaskKey { id, index, runtime: 1 }).unwrap();
-                    (task.future, task.mark) = (None, Mark::Ended(Ended::Finished));
+                    task.future = None;
+                    task.end(Ended::Finished);
                     tasks.vacate(index);
                 }
             }
-            assert_eq!(tasks.len, model.len());
+            if random % 7 == 0 {
+                queued.pop().into_iter().for_each(|index| tasks.pass_over(index));
+            }
+            assert_eq!(tasks.len, model.len() + queued.len());
         }
         let all: BTreeMap<u32, u64> = tasks.iter().map(|(index, task)| (index, task.id)).collect();
         assert_eq!(all, model, "seed {seed}");
@@ -115,8 +184,8 @@ fn random_spawns_and_ends_agree_with_a_map() {
 
 #[test]
 fn ids_come_round_before_they_would_be_of_another_runtime() {
-    let first = after(7 << 48);
-    assert_eq!(first, 7 << 48 | 1);
-    assert_eq!(after(7 << 48 | COUNT), 7 << 48);
-    assert_eq!(after(0xFFFF << 48 | COUNT), 0xFFFF << 48);
+    let (first, last) = (after(7), LAST_COUNT << SERIAL_BITS | 7);
+    assert_eq!((count(first), first as u16), (1, 7));
+    assert_eq!((count(last), after(last)), (LAST_COUNT, 7));
+    assert_eq!(after(u64::MAX), 0xFFFF);
 }

@@ -25,10 +25,12 @@ struct Broken {
     told: String,
 }
 
-const TASK: u64 = 1;
+/// Of the runtime 1.
+const TASK: u64 = 1 << 16 | 1;
+const OTHER: u64 = 2 << 16 | 1;
 
 fn number() -> Number {
-    Number::of_task(1, 0, TASK)
+    Number::of_task(TASK, 0)
 }
 
 impl Broken {
@@ -116,10 +118,10 @@ fn a_runtime_that_does_everything_right_passes_every_check() {
 #[test]
 fn who_has_woken_itself_and_ended_is_not_counted_in_the_queue() {
     let mut runtime = Broken::new();
-    let other = Number::of_task(1, 1, 2);
+    let other = Number::of_task(OTHER, 1);
     let about = About { spawned_at: Location::caller(), type_name: || "a future", name: None };
     runtime
-        .does(Event::Spawn { number: other, id: 2, about })
+        .does(Event::Spawn { number: other, id: OTHER, about })
         .does(Event::Enqueue { number: other });
     runtime
         .polls()
@@ -274,7 +276,7 @@ fn who_waits_both_ways_and_is_woken_to_write_still_waits_to_read() {
 fn a_task_of_another_runtime_has_not_ended_because_it_is_not_known_here() {
     let mut runtime = Broken::new();
     runtime.polls().does(Event::NotReady { source: 0, reads: true, short: true });
-    for number in [Number::of_task(2, 7, 7), Number::of_root(2)] {
+    for number in [Number::of_task(7 << 16 | 2, 7), Number::of_root(2)] {
         let number = Some(number);
         runtime.does(Event::Wait { place: (1, 0, false, 0), number, at: None });
     }
@@ -300,8 +302,11 @@ fn a_number_that_is_anothers_before_the_letter_has_come_is_that_others() {
 /// What is told of one does not look at all the others.
 #[test]
 fn to_tell_of_a_sleep_costs_the_same_however_many_wait() {
-    fn task(id: u32) -> Number {
-        Number::of_task(1, id, id.into())
+    fn id(index: u32) -> u64 {
+        u64::from(index) << 16 | 1
+    }
+    fn task(index: u32) -> Number {
+        Number::of_task(id(index), index)
     }
     let polls = |runtime: &mut Broken, number| {
         runtime.does(Event::Poll { number });
@@ -315,7 +320,7 @@ fn to_tell_of_a_sleep_costs_the_same_however_many_wait() {
         let about = About { spawned_at: Location::caller(), type_name: || "a future", name: None };
         let bits = Key { index, stamp: 1 };
         runtime.does(Event::Register { fd: index as i32 + 10, bits: 1, key: bits });
-        runtime.does(Event::Spawn { number: task(index), id: index.into(), about });
+        runtime.does(Event::Spawn { number: task(index), id: id(index), about });
         runtime.does(Event::Enqueue { number: task(index) });
     }
     runtime.polls().waits().is_pending();
@@ -331,7 +336,7 @@ fn to_tell_of_a_sleep_costs_the_same_however_many_wait() {
         runtime.does(Event::Enqueue { number: task(index) });
         runtime
             .does(Event::Deregister { runtime: 1, source: index })
-            .does(Event::TakenOut { id: index.into() });
+            .does(Event::TakenOut { id: id(index) });
     }
     assert_eq!(runtime.found, [""; 0]);
     // It takes a second. With each sleep, or each end of a timer, that looked at all who wait it was minutes.

@@ -30,6 +30,7 @@ mod waken {
     pub(crate) mod mailbox;
     pub(crate) mod number;
     pub(crate) mod reactor;
+    pub(crate) mod ready;
     pub(crate) mod run;
     pub(crate) mod runtime;
     pub(crate) mod slab;
@@ -53,8 +54,8 @@ mod kernel {
 
 pub use runtime::Runtime;
 pub(crate) use waken::{
-    current, executor, home, mailbox, number, reactor, run, runtime, slab, sorted, source, spawned,
-    task, tasks, tcp, timers, waker,
+    current, executor, home, mailbox, number, reactor, ready, run, runtime, slab, sorted, source,
+    spawned, task, tasks, tcp, timers, waker,
 };
 
 use std::env;

@@ -172,11 +172,14 @@ fn a_letter_is_neither_lost_nor_doubled() {
     assert!(runs.iter().all(|run| run.load(SeqCst) == 1));
 }
 
+/// The first task of the runtime 1.
+const TASK: u64 = 1 << 16 | 1;
+
 /// W17, W09: woken by two threads, a number is in the box once at most, and each wake is heard: what was written before
 /// it is seen after the box was emptied.
 fn a_number_is_in_the_box_at_most_once() {
     let (mailbox, epoll) = mailbox();
-    let (number, words) = (Number::of_task(1, 0, 1), words());
+    let (number, words) = (Number::of_task(TASK, 0), words());
     for word in 0..2 {
         let (mailbox, words) = (mailbox.clone(), words.clone());
         thread::spawn(move || {
@@ -226,7 +229,7 @@ fn the_eventfd_is_written_once_for_each_park() {
     for word in 0..2 {
         let (mailbox, heard) = (mailbox.clone(), heard.clone());
         thread::spawn(move || {
-            mailbox.wake(Number::of_task(1, word as u32, 1));
+            mailbox.wake(Number::of_task(TASK, word as u32));
             heard[word].store(1, Relaxed);
         });
     }
