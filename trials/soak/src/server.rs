@@ -87,10 +87,37 @@ impl Pace {
     }
 }
 
+/// Whether there is load, and who waits for it.
+#[derive(Default)]
+struct Load {
+    runs: Cell<bool>,
+    waiter: Cell<Option<Waker>>,
+}
+
+impl Load {
+    fn set(&self, runs: bool) {
+        self.runs.set(runs);
+        self.waiter.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// Without a timer: at rest there is none but the judge's own, so that their table is empty, and small, when he looks.
+    async fn until_it_runs(&self) {
+        poll_fn(|cx| {
+            if self.runs.get() {
+                return Poll::Ready(());
+            }
+            self.waiter.set(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
 /// Timers set and given up, a few moved, a few that expire.
-async fn timers(counts: Rc<Counts>, running: Rc<Cell<bool>>, pace: Pace) {
+async fn timers(counts: Rc<Counts>, load: Rc<Load>, pace: Pace) {
     loop {
-        if running.get() && counts.timers.get() < pace.due() {
+        load.until_it_runs().await;
+        if counts.timers.get() < pace.due() {
             let mut set = Vec::with_capacity(256);
             for n in 0..256 {
                 let mut sleep = Box::pin(sleep(Duration::from_millis(1 + n % 50)));
@@ -203,7 +230,7 @@ impl Judge {
 pub fn run(plan: &Plan, mut link: Link) -> bool {
     watchdog(plan.limit + Duration::from_secs(60));
     let runtime = Runtime::new().expect("a runtime");
-    let (counts, running) = (Rc::new(Counts::default()), Rc::new(Cell::new(false)));
+    let (counts, load) = (Rc::new(Counts::default()), Rc::new(Load::default()));
     let bells: Arc<[Bell]> = (0..BELLS)
         .map(|_| Bell {
             waker: Mutex::new(None),
@@ -225,13 +252,12 @@ pub fn run(plan: &Plan, mut link: Link) -> bool {
     resident.reserve_exact(1 << 16);
     let trips = RefCell::new(all_trips);
     let mut figures = (0, 0, 0);
-    let mut lately = [0; 3]; // Of the first looks none is judged alone.
     let mut episodes = 0;
     runtime.block_on(async {
         let listener = Rc::new(AsyncTcpListener::bind("0.0.0.0:0").await.expect("a listener"));
         let port = listener.local_addr().expect("bound").port();
         drop(spawn(accept(listener.clone(), counts.clone())));
-        drop(spawn(timers(counts.clone(), running.clone(), pace(plan.timers))));
+        drop(spawn(timers(counts.clone(), load.clone(), pace(plan.timers))));
         warm_up(plan.at_once).await;
         for n in 0..bells.len() {
             drop(spawn(listen_to(bells.clone(), n, counts.clone())));
@@ -240,7 +266,7 @@ pub fn run(plan: &Plan, mut link: Link) -> bool {
         loop {
             // ---- under load
             link.ask(&format!("go {port}"));
-            running.set(true);
+            load.set(true);
             bells[0].running.store(true, SeqCst);
             let begin = Instant::now();
             // The first time only until everything has been as large as it gets.
@@ -278,7 +304,7 @@ pub fn run(plan: &Plan, mut link: Link) -> bool {
                 }
             }
             drop(answer);
-            running.set(false);
+            load.set(false);
             bells[0].running.store(false, SeqCst);
             link.ask("stop");
             let since = Instant::now();
@@ -300,14 +326,8 @@ pub fn run(plan: &Plan, mut link: Link) -> bool {
             judge.hold(counts.open.get() == 0, || format!("{} connections do not end", counts.open.get()));
             let now = Base { descriptors: descriptors(), heap: heap(), threads: threads() };
             resident.push((start.elapsed().as_secs_f64(), resident_kib() as f64));
-            let is_first = base.is_none();
             let base = base.get_or_insert(Base { ..now });
-            // The least of three looks: a list that was long a moment ago keeps its room until it is used again (256 KiB come and
-            // go so), and what has leaked does not go away.
-            if !is_first {
-                lately = [lately[1], lately[2], now.heap - base.heap];
-            }
-            let off = if is_first { 0 } else { lately.into_iter().min().unwrap() };
+            let off = now.heap - base.heap;
             judge.heap_grown = judge.heap_grown.max(off);
             judge.hold(now.descriptors == base.descriptors, || {
                 format!("{} descriptors, and {} at the beginning", now.descriptors, base.descriptors)
