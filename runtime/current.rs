@@ -7,6 +7,7 @@
 
 use crate::executor::Executor;
 use crate::number::Number;
+use crate::timers::Timers;
 use std::cell::{Cell, RefCell, RefMut};
 use std::future::poll_fn;
 use std::io;
@@ -58,6 +59,12 @@ pub(crate) fn runtime() -> u32 {
 #[inline(always)]
 pub(crate) fn executor<R>(visit: impl FnOnce(&mut Executor) -> R) -> R {
     NOW.with(|now| visit(&mut now.executor.borrow_mut()))
+}
+
+/// The timers of the same runtime.
+#[inline(always)]
+pub(crate) fn timers<R>(visit: impl FnOnce(&mut Timers) -> R) -> R {
+    executor(|executor| visit(&mut executor.timers))
 }
 
 // ---- the poll that goes on --------------------------------------------------------------------

@@ -14,6 +14,7 @@ use crate::spawned::{Payload, Spawned, take_payload};
 use crate::tasks::{
     self, About, DETACHED, Ended, Joiner, LAST_COUNT, Mark, Name, Task, TaskKey, Tasks,
 };
+use crate::timers::Timers;
 use std::mem::{self, ManuallyDrop};
 use std::task::Waker;
 
@@ -25,6 +26,8 @@ pub(crate) struct Executor {
     /// `spawn` and `schedule` put in; `next` takes out. A task that has ended meanwhile stays in, and is passed over.
     pub(crate) ready: Ready,
     pub(crate) is_root_woken: bool,
+    /// Here since they are lent to the thread as all of this is; nothing in this file looks at them.
+    pub(crate) timers: Timers,
     /// The budget of every poll.
     pub(crate) limit: i32,
     /// The coarse clock, read once a turn.
@@ -85,6 +88,7 @@ impl Executor {
             tasks: Tasks::new(),
             ready: Ready::new(),
             is_root_woken: false,
+            timers: Timers::new(),
             limit,
             clock: 0,
             propagates: false,

@@ -8,7 +8,6 @@ use crate::number::Number;
 use crate::patience::Patience;
 use crate::reactor::Reactor;
 use crate::sys::{self, Epoll, TimerFd};
-use crate::timers::Timers;
 use crate::waker;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -22,7 +21,6 @@ pub(crate) struct Parts {
     pub(crate) id: u32,
     pub(crate) process: u32,
     pub(crate) reactor: Reactor,
-    pub(crate) timers: Timers,
     pub(crate) mailbox: Arc<Mailbox>,
     /// While it is not lent to the thread.
     executor: RefCell<Option<Executor>>,
@@ -78,7 +76,6 @@ impl Parts {
             id,
             process: sys::process(),
             reactor,
-            timers: Timers::new(),
             mailbox,
             executor: RefCell::new(Some(executor)),
             alarm: alarm.map(|alarm| (alarm, Cell::new(None))),
@@ -106,9 +103,9 @@ impl Parts {
     #[cold]
     #[inline(never)]
     fn rest_with(&self, alarm: &TimerFd, set: &Cell<Option<Instant>>) {
-        let busy = self.reactor.more.get() || current::executor(|executor| executor.has_ready());
-        self.mailbox.rest(busy, self.ran.take());
-        let next = self.timers.earliest();
+        let (ready, next) =
+            current::executor(|executor| (executor.has_ready(), executor.timers.earliest()));
+        self.mailbox.rest(ready || self.reactor.more.get(), self.ran.take());
         let left = next.map(|next| next.saturating_duration_since(Instant::now()));
         // For a time that is past it may have rung already, and that may have been read.
         if set.replace(next) != next || left == Some(Duration::ZERO) {

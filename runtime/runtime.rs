@@ -173,10 +173,10 @@ impl Parts {
         loop {
             executor = run::run_ready(now, executor, runtime, most, watch);
             self.turns.set(self.turns.get() + 1);
-            let busy = executor.is_busy();
-            if !busy || self.may_have_news() {
+            let (busy, next) = (executor.is_busy(), executor.timers.next());
+            if !busy || next.is_some() || self.may_have_news() {
                 drop(executor);
-                if let Err(error) = self.park(busy, None) {
+                if let Err(error) = self.park(busy, next, None) {
                     panic!("waken: epoll_wait failed: fd closed by other code? {error}");
                 }
                 executor = now.executor.borrow_mut();
@@ -187,13 +187,11 @@ impl Parts {
         }
     }
 
-    /// Whether anybody outside could make a task ready: a source, a timer, a letter. So tasks that only wake each
-    /// other cost no call, but for the clock by which `tasks` tells ages, now and then.
+    /// Whether anybody outside could make a task ready: a source, a letter. So tasks that only wake each other cost
+    /// no call, but for the clock by which `tasks` tells ages, now and then.
     #[inline]
     fn may_have_news(&self) -> bool {
-        self.reactor.sources() + self.timers.alive() > 0
-            || self.mailbox.has_letters()
-            || self.turns.get() % 64 == 0
+        self.reactor.sources() > 0 || self.mailbox.has_letters() || self.turns.get() % 64 == 0
     }
 }
 
@@ -225,7 +223,7 @@ impl Drop for Runtime {
         waker::unregister(parts.id);
         // One by one: a second panic while the first one unwinds would end the process.
         parts.mailbox.close().jobs.into_iter().for_each(|job| contain(|| drop(job)));
-        parts.timers.clear().into_iter().for_each(wake_contained);
+        current::timers(|timers| timers.clear()).into_iter().for_each(wake_contained);
         loop {
             let aside = parts.reactor.clear();
             run::drop_all();
@@ -243,13 +241,12 @@ impl Drop for Runtime {
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Parts { id, reactor, timers, .. } = &*self.parts;
-        let tasks = self.metrics().tasks_alive;
+        let metrics = self.metrics();
         f.debug_struct("Runtime")
-            .field("id", id)
-            .field("tasks", &tasks)
-            .field("sources", &reactor.sources())
-            .field("timers", &timers.alive())
+            .field("id", &self.parts.id)
+            .field("tasks", &metrics.tasks_alive)
+            .field("sources", &metrics.sources_alive)
+            .field("timers", &metrics.timers_alive)
             .finish()
     }
 }

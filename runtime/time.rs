@@ -12,16 +12,17 @@ mod interval;
 pub use interval::{Interval, MissedTickBehavior, interval, interval_at};
 
 use crate::current;
-use crate::home::{Parts, at_home, on_this_thread, under, visit};
+use crate::home::{at_home, under};
 use crate::slab::Key;
+use crate::sys;
 use crate::waker::{drop_contained, wake_contained};
 use pin_project_lite::pin_project;
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::mem;
 use std::panic::Location;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
@@ -119,8 +120,7 @@ impl Sleep {
     pub fn reset(&mut self, deadline: Instant) {
         self.deadline = Some(deadline);
         let Some(Timer { runtime, key }) = self.timer else { return };
-        let here = current::runtime() == runtime;
-        if !here || visit(runtime, |parts| parts.timers.reset(key, deadline)) != Some(true) {
+        if current::runtime() != runtime || !current::timers(|timers| timers.reset(key, deadline)) {
             self.reset_elsewhere(deadline);
         }
     }
@@ -130,8 +130,7 @@ impl Sleep {
     fn reset_elsewhere(&mut self, deadline: Instant) {
         let Some(Timer { runtime, key }) = self.timer else { return };
         // Under it: its descriptor may have to tell of another time now.
-        let reset = |parts: &Rc<Parts>| under(runtime, || parts.timers.reset(key, deadline));
-        match on_this_thread(runtime).as_ref().and_then(reset) {
+        match under(runtime, || current::timers(|timers| timers.reset(key, deadline))) {
             Some(true) => {}
             // It has fired already: the next poll sees the new deadline and registers again.
             Some(false) => self.timer = None,
@@ -148,43 +147,43 @@ impl Sleep {
     #[inline]
     pub(crate) fn poll_elapsed(&mut self, cx: &Context<'_>) -> Poll<()> {
         if let Some(Timer { runtime, key }) = self.timer {
-            let here = current::runtime() == runtime;
-            match visit(runtime, |parts| parts.timers.has(key, cx.waker())).flatten() {
-                // Most polls find it as they have left it.
-                Some(true) if here => return Poll::Pending,
-                None if here => self.timer = None,
-                _ => self.move_here(cx),
+            if current::runtime() != runtime {
+                self.cancel();
+            } else {
+                match current::timers(|timers| timers.has(key, cx.waker())) {
+                    // Most polls find it as they have left it.
+                    Some(true) => return Poll::Pending,
+                    Some(false) => self.keep(key, cx.waker().clone()),
+                    None => self.timer = None,
+                }
             }
         }
         if self.timer.is_some() { Poll::Pending } else { self.poll_anew(cx) }
     }
 
-    /// The timer would wake somebody else, or under another runtime.
+    /// Another one polls it than has before. To have cloned that waker, and to drop the other, may be somebody's code.
     #[cold]
-    fn move_here(&mut self, cx: &Context<'_>) {
-        let Some(Timer { runtime, key }) = self.timer else { return };
-        if current::runtime() != runtime {
-            return self.cancel();
-        }
-        // To keep another waker may be somebody's code.
-        let parts = on_this_thread(runtime);
-        if !parts.is_some_and(|parts| parts.timers.is_waiting(key, cx.waker())) {
-            self.timer = None;
-        }
+    fn keep(&mut self, key: Key, waker: Waker) {
+        let (waits, waker) = current::timers(|timers| timers.keep(key, waker));
+        self.timer = self.timer.filter(|_| waits);
+        drop_contained(waker);
     }
 
     /// No timer waits, or any more.
     #[inline(never)]
     fn poll_anew(&mut self, cx: &Context<'_>) -> Poll<()> {
         let Some(deadline) = self.deadline else { return Poll::Pending };
-        if deadline <= Instant::now() {
+        if has_passed(deadline) {
             return Poll::Ready(());
         }
-        let (runtime, mut waker) = (current::runtime(), Some(cx.waker().clone()));
-        let insert = |waker, parts: &Rc<Parts>| parts.timers.insert(deadline, waker, self.at);
-        match visit(runtime, |parts| waker.take().map(|waker| insert(waker, parts))).flatten() {
-            Some(key) => self.timer = Some(Timer { runtime, key }),
-            None => panic!(
+        let (runtime, waker) = (current::runtime(), cx.waker().clone());
+        let key = current::executor(|executor| match executor.runtime == runtime {
+            true if runtime != 0 => Ok(executor.timers.insert(deadline, waker, self.at)),
+            _ => Err(waker),
+        });
+        match key {
+            Ok(key) => self.timer = Some(Timer { runtime, key }),
+            Err(_) => panic!(
                 "the sleep made at {} has to wait, but there is no runtime: await it inside `waken::block_on(async {{ … }})`",
                 self.at
             ),
@@ -197,14 +196,35 @@ impl Sleep {
         if current::runtime() != runtime {
             return cancel_at_home(runtime, key, drop_contained);
         }
-        let waker = visit(runtime, |parts| parts.timers.remove(key)).flatten();
+        let waker = current::timers(|timers| timers.remove(key));
         waker.into_iter().for_each(drop_contained);
     }
 }
 
+thread_local! {
+    /// What the coarse clock said when the clock was read last, and what was far away then.
+    static SEEN: Cell<(u32, Option<Instant>)> = const { Cell::new((0, None)) };
+}
+
+/// More than any coarse clock stands still, which is 10 ms at most.
+const FAR: Duration = Duration::from_millis(100);
+
+/// Whether it is now, or was. To read the clock takes as long as all else that a timeout does, the coarse clock an eighth of
+/// that; and while that one stands still, what was far away cannot have come. (If it should stand still for longer, the timer is
+/// set, and found due at the end of the turn.)
+fn has_passed(deadline: Instant) -> bool {
+    let (coarse, (then, far)) = (sys::coarse_clock(), SEEN.get());
+    if coarse == then && far.is_some_and(|far| deadline >= far) {
+        return false;
+    }
+    let now = Instant::now();
+    SEEN.set((coarse, now.checked_add(FAR)));
+    deadline <= now
+}
+
 #[cold]
 fn cancel_at_home(runtime: u32, key: Key, then: fn(Waker)) {
-    at_home(runtime, move |parts| parts.timers.remove(key).into_iter().for_each(then));
+    at_home(runtime, move |_| current::timers(|it| it.remove(key)).into_iter().for_each(then));
 }
 
 impl Future for Sleep {

@@ -1,4 +1,5 @@
-//! Turns the clock into wakes. Knows no task and no socket, and does not read the clock itself.
+//! Who is to be woken when. Knows no task and no socket, does not read the clock, and runs nobody's code: it hands wakers out,
+//! and whoever gets them wakes and drops (`park.rs`, `time.rs`).
 //!
 //! ```text
 //! Key ──► slots[key] { deadline, waker }      heap: (deadline, order) ► the earliest on top
@@ -13,21 +14,14 @@
 
 use crate::number::Number;
 use crate::slab::{Key, Slab};
-use crate::waker::{drop_contained, wake_contained};
-use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::mem;
 use std::panic::Location;
 use std::task::Waker;
 use std::time::Instant;
 
 pub(crate) struct Timers {
-    inner: RefCell<Inner>,
-    /// The number of slots, beside the borrow: most turns only ask whether there are any.
-    alive: Cell<usize>,
-}
-
-struct Inner {
     slots: Slab<Timer>,
     heap: BinaryHeap<Entry>,
     /// Entries of the heap that no slot refers to any more.
@@ -69,150 +63,83 @@ impl PartialOrd for Entry {
 }
 
 impl Timers {
-    pub(crate) fn new() -> Timers {
-        let (slots, heap) = (Slab::new(), BinaryHeap::new());
-        let inner = Inner { slots, heap, stale: 0, order: 0, fired: 0 };
-        Timers { inner: RefCell::new(inner), alive: Cell::new(0) }
+    pub(crate) const fn new() -> Timers {
+        Timers { slots: Slab::new(), heap: BinaryHeap::new(), stale: 0, order: 0, fired: 0 }
     }
 
     #[inline]
     pub(crate) fn alive(&self) -> usize {
-        self.alive.get()
+        self.slots.len()
     }
 
     pub(crate) fn fired(&self) -> u64 {
-        self.inner.borrow().fired
+        self.fired
     }
 
     /// Wakes `waker` once `deadline` has passed.
+    #[inline(always)]
     pub(crate) fn insert(
-        &self,
+        &mut self,
         deadline: Instant,
         waker: Waker,
         at: &'static Location<'static>,
     ) -> Key {
-        let mut inner = self.inner.borrow_mut();
-        let inner = &mut *inner;
-        inner.order += 1;
-        let order = inner.order;
-        trace!(TimerSet { key: inner.slots.next_key(), of: Number::behind(&waker), deadline, at });
-        let key = inner.slots.insert(Timer { deadline, order, entry: order, waker, at });
-        inner.enter(Entry { deadline, order, index: key.index });
-        self.alive.set(inner.slots.len());
+        self.order += 1;
+        let order = self.order;
+        trace!(TimerSet { key: self.slots.next_key(), of: Number::behind(&waker), deadline, at });
+        let key = self.slots.insert(Timer { deadline, order, entry: order, waker, at });
+        self.enter(Entry { deadline, order, index: key.index });
         key
     }
 
     /// Whether the timer will wake `waker`, if it still waits.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn has(&self, key: Key, waker: &Waker) -> Option<bool> {
-        self.inner.borrow().slots.get(key).map(|timer| timer.waker.will_wake(waker))
+        self.slots.get(key).map(|timer| timer.waker.will_wake(waker))
     }
 
-    /// Whether the timer still waits. If so, it will wake `waker` from now on.
-    pub(crate) fn is_waiting(&self, key: Key, waker: &Waker) -> bool {
-        // Cloned and dropped outside of the borrow: a foreign one is the user's code.
-        let mut waker = waker.clone();
-        let mut inner = self.inner.borrow_mut();
-        let timer = inner.slots.get_mut(key);
-        let waits = timer.map(|timer| std::mem::swap(&mut timer.waker, &mut waker)).is_some();
-        drop(inner);
-        drop_contained(waker);
-        waits
+    /// Whether the timer still waits. If so, it will wake `waker` from now on. Gives back the one that is not needed.
+    pub(crate) fn keep(&mut self, key: Key, waker: Waker) -> (bool, Waker) {
+        match self.slots.get_mut(key) {
+            Some(timer) => (true, mem::replace(&mut timer.waker, waker)),
+            None => (false, waker),
+        }
     }
 
     /// Moves a timer that still waits. `false` when it has fired.
-    #[inline]
-    pub(crate) fn reset(&self, key: Key, deadline: Instant) -> bool {
-        let mut inner = self.inner.borrow_mut();
-        let inner = &mut *inner;
-        let Some(timer) = inner.slots.get_mut(key) else { return false };
+    #[inline(always)]
+    pub(crate) fn reset(&mut self, key: Key, deadline: Instant) -> bool {
+        let Some(timer) = self.slots.get_mut(key) else { return false };
         if deadline <= timer.deadline {
-            inner.move_earlier(key, deadline);
+            self.move_earlier(key, deadline);
             return true;
         }
         trace!(TimerMoved { key, deadline });
-        inner.order += 1;
-        (timer.deadline, timer.order) = (deadline, inner.order);
+        self.order += 1;
+        (timer.deadline, timer.order) = (deadline, self.order);
         true
     }
 
     /// Takes the timer out, and gives back its waker for the caller to drop.
     #[inline(always)]
-    pub(crate) fn remove(&self, key: Key) -> Option<Waker> {
-        let mut inner = self.inner.borrow_mut();
-        let timer = inner.slots.remove(key)?;
+    pub(crate) fn remove(&mut self, key: Key) -> Option<Waker> {
+        let timer = self.slots.remove(key)?;
         trace!(TimerCancelled { key });
-        inner.stale += 1;
-        if inner.slots.len() == 0 {
-            inner.clear();
+        self.stale += 1;
+        if self.slots.len() == 0 {
+            self.forget_entries();
         }
-        self.alive.set(inner.slots.len());
         Some(timer.waker)
     }
 
     /// When to look for timers that are due: at the earliest deadline, or before, if a timer was moved since to a later time.
-    #[inline]
-    pub(crate) fn next(&self) -> Option<Instant> {
-        if self.alive() == 0 {
-            return None;
-        }
-        self.inner.borrow_mut().next()
+    #[inline(always)]
+    pub(crate) fn next(&mut self) -> Option<Instant> {
+        if self.alive() == 0 { None } else { self.first() }
     }
 
-    /// The earliest deadline, also when timers were moved: what a foreign loop is told.
-    pub(crate) fn earliest(&self) -> Option<Instant> {
-        let mut inner = self.inner.borrow_mut();
-        loop {
-            let next = inner.next()?;
-            let top = *inner.heap.peek()?;
-            if inner.slots.at_mut(top.index)?.deadline == next {
-                return Some(next);
-            }
-            inner.heap.pop();
-            let _moved = inner.expire(top);
-        }
-    }
-
-    /// Wakes the timers whose deadline is not after `now`, in the order of their deadlines.
-    pub(crate) fn fire(&self, now: Instant) {
-        let mut due = Vec::new();
-        let mut inner = self.inner.borrow_mut();
-        while inner.next().is_some_and(|next| next <= now) {
-            if let Some(top) = inner.heap.pop() {
-                due.extend(inner.expire(top));
-            }
-        }
-        self.alive.set(inner.slots.len());
-        inner.tidy();
-        drop(inner);
-        due.into_iter().for_each(wake_contained);
-    }
-
-    /// Shows every timer: who waits, until when, and where.
-    pub(crate) fn for_each(
-        &self,
-        mut show: impl FnMut(Option<Number>, Instant, &'static Location<'static>),
-    ) {
-        for (_, timer) in self.inner.borrow().slots.iter() {
-            show(Number::behind(&timer.waker), timer.deadline, timer.at);
-        }
-    }
-
-    /// The wakers of all timers, for the caller to drop.
-    pub(crate) fn clear(&self) -> Vec<Waker> {
-        let mut inner = self.inner.borrow_mut();
-        let keys: Vec<Key> = inner.slots.iter().map(|(key, _)| key).collect();
-        let timers = keys.into_iter().filter_map(|key| inner.slots.remove(key));
-        let wakers = timers.map(|timer| timer.waker).collect();
-        inner.clear();
-        self.alive.set(0);
-        wakers
-    }
-}
-
-impl Inner {
-    /// The time of the first entry that a timer has.
-    fn next(&mut self) -> Option<Instant> {
+    #[inline(never)]
+    fn first(&mut self) -> Option<Instant> {
         loop {
             let top = *self.heap.peek()?;
             match self.slots.at_mut(top.index) {
@@ -223,6 +150,50 @@ impl Inner {
                 }
             }
         }
+    }
+
+    /// The earliest deadline, also when timers were moved: what a foreign loop is told.
+    pub(crate) fn earliest(&mut self) -> Option<Instant> {
+        loop {
+            let next = self.next()?;
+            let top = *self.heap.peek()?;
+            if self.slots.at_mut(top.index)?.deadline == next {
+                return Some(next);
+            }
+            self.heap.pop();
+            let _moved = self.expire(top);
+        }
+    }
+
+    /// Takes out the timers whose deadline is not after `now`: whom to wake, in the order of their deadlines.
+    pub(crate) fn fire(&mut self, now: Instant) -> Vec<Waker> {
+        let mut due = Vec::new();
+        while self.next().is_some_and(|next| next <= now) {
+            if let Some(top) = self.heap.pop() {
+                due.extend(self.expire(top));
+            }
+        }
+        self.tidy();
+        due
+    }
+
+    /// Shows every timer: who waits, until when, and where.
+    pub(crate) fn for_each(
+        &self,
+        mut show: impl FnMut(Option<Number>, Instant, &'static Location<'static>),
+    ) {
+        for (_, timer) in self.slots.iter() {
+            show(Number::behind(&timer.waker), timer.deadline, timer.at);
+        }
+    }
+
+    /// Takes out all timers: their wakers, for the caller to drop.
+    pub(crate) fn clear(&mut self) -> Vec<Waker> {
+        let keys: Vec<Key> = self.slots.iter().map(|(key, _)| key).collect();
+        let timers = keys.into_iter().filter_map(|key| self.slots.remove(key));
+        let wakers = timers.map(|timer| timer.waker).collect();
+        self.forget_entries();
+        wakers
     }
 
     /// The time of `entry` has come, and it is out of the heap: so is its timer, unless that was moved.
@@ -290,7 +261,7 @@ impl Inner {
 
     /// No timer is left, so no entry says anything.
     #[inline]
-    fn clear(&mut self) {
+    fn forget_entries(&mut self) {
         self.heap.clear();
         self.stale = 0;
         self.tidy();

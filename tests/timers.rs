@@ -299,6 +299,29 @@ fn outside_of_a_runtime_a_sleep_that_must_wait_panics_and_says_what_to_do() {
     });
 }
 
+/// What was far away when the clock was read last is not taken for far away later on.
+#[test]
+fn a_deadline_that_passes_before_the_first_poll_is_ready_at_it_however_far_it_was() {
+    guard(20).run(|| {
+        on_runtime(|| async {
+            let start = now();
+            for far in [ms(101), ms(150), ms(199)] {
+                // Has the clock read, and another sleep found far away.
+                assert!(poll_once(pin!(sleep(HOUR))).await.is_none());
+                assert!(poll_once(pin!(sleep(far))).await.is_none());
+                let mut due = pin!(sleep(far));
+                thread::sleep(far);
+                assert!(poll_once(&mut due).await.is_some(), "{far:?} at {:?}", start.elapsed());
+                let blocks = poll_fn(|_| -> Poll<()> {
+                    thread::sleep(far);
+                    Poll::Pending
+                });
+                assert!(poll_once(pin!(timeout(far, blocks))).await.is_some_and(|it| it.is_err()));
+            }
+        });
+    });
+}
+
 // ---- timeout ----------------------------------------------------------------------------------
 
 /// M10, P06: who is ready in time is not timed out.

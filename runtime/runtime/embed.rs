@@ -50,10 +50,11 @@ impl Runtime {
     pub fn turn(&self, max_wait: Option<Duration>) -> io::Result<Next> {
         let _current = self.enter();
         let _running = Running::turn(&self.parts);
-        let busy = current::executor(|executor| executor.is_busy());
+        let (busy, next) =
+            current::executor(|executor| (executor.is_busy(), executor.timers.next()));
         // `next` has called it something to do when a wait had no room for more: so this one is not to sleep.
         let more = self.parts.reactor.more.take();
-        self.parts.park(busy, if more { Some(Duration::ZERO) } else { max_wait })?;
+        self.parts.park(busy, next, if more { Some(Duration::ZERO) } else { max_wait })?;
         current::with(|now| self.parts.run_ready(now));
         // There is no root here, but its number may be woken to end the wait.
         current::executor(|executor| executor.is_root_woken = false);
@@ -77,8 +78,9 @@ impl Parts {
 
     /// Of the current runtime.
     fn next(&self) -> Next {
-        let (ready, alive) = current::executor(|executor| (executor.has_ready(), executor.alive()));
-        let deadline = self.timers.earliest();
+        let (ready, alive, deadline) = current::executor(|executor| {
+            (executor.has_ready(), executor.alive(), executor.timers.earliest())
+        });
         let is_due = deadline.is_some_and(|deadline| deadline <= Instant::now());
         if ready || is_due || self.reactor.more.get() || self.mailbox.has_letters() {
             Next::Now

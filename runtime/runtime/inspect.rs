@@ -158,7 +158,7 @@ impl Watch for Parts {
 /// Of the current runtime.
 impl Parts {
     fn metrics(&self) -> Metrics {
-        let Parts { reactor, timers, mailbox, turns, .. } = self;
+        let Parts { reactor, mailbox, turns, .. } = self;
         current::executor(|executor| Metrics {
             tasks_alive: executor.alive(),
             tasks_spawned: executor.spawned(),
@@ -174,8 +174,8 @@ impl Parts {
             epoll_ctls: reactor.ctls.get(),
             spurious_events: reactor.spurious.get(),
             sources_alive: reactor.sources() as u64,
-            timers_alive: timers.alive() as u64,
-            timers_fired: timers.fired(),
+            timers_alive: executor.timers.alive() as u64,
+            timers_fired: executor.timers.fired(),
         })
     }
 
@@ -219,8 +219,9 @@ impl Parts {
                 add(number, on, at);
             });
         });
-        self.timers.for_each(|number, deadline, at| add(number, WaitOn::Until(deadline), Some(at)));
         current::executor(|executor| {
+            let timers = &executor.timers;
+            timers.for_each(|number, deadline, at| add(number, WaitOn::Until(deadline), Some(at)));
             executor.for_each(|task, _, _, _| {
                 add(task.joined_by(), WaitOn::Task(Id::from_bits(task.id)), None);
             });

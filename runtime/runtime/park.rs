@@ -7,21 +7,27 @@ use crate::mailbox::Letters;
 use crate::number::Number;
 use crate::spawned::contain;
 use crate::sys;
+use crate::waker::wake_contained;
 use std::hint;
 use std::io;
 use std::time::{Duration, Instant};
 
 impl Parts {
     /// Asks the kernel and the clock, and wakes whom they name. Sleeps unless something is ready (`busy`), and not
-    /// longer than `at_most`.
+    /// longer than until `next`, the time of the first timer, or for `at_most`.
     #[inline(always)] // Into the loop.
-    pub(super) fn park(&self, busy: bool, at_most: Option<Duration>) -> io::Result<()> {
+    pub(super) fn park(
+        &self,
+        busy: bool,
+        next: Option<Instant>,
+        at_most: Option<Duration>,
+    ) -> io::Result<()> {
         assert!(
             self.process == sys::process(),
             "a runtime goes on in the parent of a fork: leave the child by `exec` or `_exit`"
         );
         if !busy {
-            let left = match self.timers.next().map(until) {
+            let left = match next.map(until) {
                 Some(left) => Some(at_most.map_or(left, |most| most.min(left))),
                 None => at_most,
             };
@@ -35,8 +41,9 @@ impl Parts {
         if let Some(letters) = self.mailbox.take() {
             deliver(letters);
         }
-        if self.timers.alive() > 0 {
-            self.timers.fire(Instant::now());
+        if next.is_some() {
+            let now = Instant::now();
+            current::timers(|timers| timers.fire(now)).into_iter().for_each(wake_contained);
         }
         let clock = sys::coarse_clock();
         current::executor(|executor| executor.clock = clock);
