@@ -2,8 +2,8 @@
 //! the executor. Polls nothing.
 //!
 //! A runtime *lends* its executor to its thread when it becomes current, until another one does. That is how a
-//! wake, a spawn, a join reach it: they look here, compare one number, and are there. All of it has no destructor,
-//! so it is there as long as the thread is.
+//! wake, a spawn, a join, a sleep reach it: they look here, compare one number, and are there. All of it has no
+//! destructor, so it is there as long as the thread is.
 
 use crate::executor::Executor;
 use crate::number::Number;

@@ -42,14 +42,13 @@ pub(crate) struct Executor {
 
 /// What is counted as it happens.
 pub(crate) struct Counts {
+    pub(crate) turns: u64,
     /// Entries that were taken out of the ready queue, and whose task was not polled.
     passed_over: u64,
     ended: u64,
     pub(crate) panicked: u64,
     pub(crate) budget_yields: u64,
 }
-
-const NOTHING_YET: Counts = Counts { passed_over: 0, ended: 0, panicked: 0, budget_yields: 0 };
 
 /// What is left to do when a task has ended: foreign code, so that no borrow may be held.
 pub(crate) enum Rest {
@@ -94,7 +93,7 @@ impl Executor {
             propagates: false,
             unobserved: None,
             closing: false,
-            counts: NOTHING_YET,
+            counts: Counts { turns: 0, passed_over: 0, ended: 0, panicked: 0, budget_yields: 0 },
         }
     }
 

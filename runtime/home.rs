@@ -28,7 +28,6 @@ pub(crate) struct Parts {
     alarm: Option<(TimerFd, Cell<Option<Instant>>)>,
     pub(crate) settings: Settings,
     pub(crate) patience: Patience,
-    pub(crate) turns: Cell<u64>,
     /// Waits that a look has ended, instead of a sleep.
     pub(crate) looks: Cell<u64>,
     /// The loop has run since the last `rest`.
@@ -81,7 +80,6 @@ impl Parts {
             alarm: alarm.map(|alarm| (alarm, Cell::new(None))),
             patience: Patience::new(settings.spin),
             settings,
-            turns: Cell::new(0),
             looks: Cell::new(0),
             ran: Cell::new(false),
             running: Cell::new(false),
@@ -179,15 +177,9 @@ pub(crate) fn current_parts() -> Option<Rc<Parts>> {
 }
 
 /// The runtime `id`, if it lives on this thread. Cloned, so that no borrow is held while the caller uses it.
-#[inline(never)] // Who is in a hurry calls `visit`.
+#[inline(never)]
 pub(crate) fn on_this_thread(id: u32) -> Option<Rc<Parts>> {
-    visit(id, Rc::clone)
-}
-
-/// The same without a clone, for what runs nobody's code.
-#[inline]
-pub(crate) fn visit<R>(id: u32, visit: impl FnOnce(&Rc<Parts>) -> R) -> Option<R> {
-    HERE.with(|here| here.borrow().iter().rev().find(|parts| parts.id == id).map(visit))
+    HERE.with(|here| here.borrow().iter().rev().find(|parts| parts.id == id).cloned())
 }
 
 /// Runs `job` while the runtime `id` is current, if it lives on this thread.

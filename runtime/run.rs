@@ -70,6 +70,7 @@ pub(crate) fn run_ready<'a>(
     }
     now.number.set(Number::NONE);
     executor.tidy();
+    executor.counts.turns += 1;
     executor
 }
 

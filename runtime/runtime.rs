@@ -1,6 +1,6 @@
 //! Where the parts meet: the loop.
 //!
-//! A runtime is four rooms, `Parts` in `home.rs`: executor, reactor, timers, mailbox. A *letter* is a wake,
+//! A runtime is four rooms: reactor, mailbox and executor, which are `Parts` in `home.rs`, and timers, in the executor. A *letter* is a wake,
 //! or a job, that another thread has put into the mailbox.
 //!
 //! Data flows one way round: kernel → reactor → waker → ready queue → task → socket → kernel. The loop
@@ -172,9 +172,8 @@ impl Parts {
         let mut executor = now.executor.borrow_mut();
         loop {
             executor = run::run_ready(now, executor, runtime, most, watch);
-            self.turns.set(self.turns.get() + 1);
             let (busy, next) = (executor.is_busy(), executor.timers.next());
-            if !busy || next.is_some() || self.may_have_news() {
+            if !busy || next.is_some() || self.may_have_news(executor.counts.turns) {
                 drop(executor);
                 if let Err(error) = self.park(busy, next, None) {
                     panic!("waken: epoll_wait failed: fd closed by other code? {error}");
@@ -187,11 +186,11 @@ impl Parts {
         }
     }
 
-    /// Whether anybody outside could make a task ready: a source, a letter. So tasks that only wake each other cost
+    /// Whether anybody outside, but for a timer, could make a task ready: a source, a letter. So tasks that only wake each other cost
     /// no call, but for the clock by which `tasks` tells ages, now and then.
     #[inline]
-    fn may_have_news(&self) -> bool {
-        self.reactor.sources() > 0 || self.mailbox.has_letters() || self.turns.get() % 64 == 0
+    fn may_have_news(&self, turns: u64) -> bool {
+        self.reactor.sources() > 0 || self.mailbox.has_letters() || turns % 64 == 0
     }
 }
 
@@ -225,12 +224,13 @@ impl Drop for Runtime {
         parts.mailbox.close().jobs.into_iter().for_each(|job| contain(|| drop(job)));
         current::timers(|timers| timers.clear()).into_iter().for_each(wake_contained);
         loop {
-            let aside = parts.reactor.clear();
+            let mut left = parts.reactor.clear();
+            left.extend(current::timers(|timers| timers.clear()));
             run::drop_all();
-            if aside.is_empty() {
+            if left.is_empty() {
                 break;
             }
-            aside.into_iter().for_each(drop_contained);
+            left.into_iter().for_each(drop_contained);
         }
         let unobserved = current::executor(|executor| executor.unobserved.take());
         contain(|| drop(unobserved));

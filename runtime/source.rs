@@ -208,7 +208,7 @@ impl Source {
         (self.state.load(Relaxed) & LAST_EVENT) as i32
     }
 
-    /// Remembers an event and wakes everybody whom it concerns; `false` when that was nobody.
+    /// Remembers an event and wakes everybody whom it concerns, nearly always the reader alone; `false` when that was nobody.
     #[inline(always)]
     pub(crate) fn dispatch(&self, bits: i32, foreign: &mut Foreign) -> bool {
         let mut news =
@@ -220,14 +220,17 @@ impl Source {
         let concerned = news & (READ_READY | WRITE_READY);
         let woken = state & (concerned << TO_WAITS | concerned << TO_ASIDE);
         self.state.store(state & !(LAST_EVENT | woken) | news, Relaxed);
-        if woken & WAITS != 0 {
-            trace!(Taken { source: self.index });
-            self.reader().wake();
+        if woken != WAITS {
+            if woken & !WAITS != 0 {
+                self.take_others(woken & Read::ASIDE == 0, woken & Write::ASIDE != 0, foreign);
+            }
+            if woken & WAITS == 0 {
+                return woken != 0;
+            }
         }
-        if woken & !WAITS != 0 {
-            self.take_others(woken & Read::ASIDE == 0, woken & Write::ASIDE != 0, foreign);
-        }
-        woken != 0
+        trace!(Taken { source: self.index });
+        self.reader().wake();
+        true
     }
 
     // ---- waiters ------------------------------------------------------------------------------
@@ -347,9 +350,8 @@ impl Source {
     #[cold]
     fn take_others(&self, from: bool, to: bool, out: &mut Foreign) {
         let range = self.claimed(from, 0)..=self.claimed(to, u32::MAX);
-        let taken = aside(|aside| take(aside, range));
+        out.extend(aside(|aside| take(aside, range)));
         trace!(TakenAside { of: (self.runtime, self.index), reads: !from, writes: to });
-        out.extend(taken);
     }
 
     /// The reactor has forgotten it: no edge will come. Gives back the wakers of those who stand aside.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub(crate) use libc::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP};
 
-/// One spelling for every call: the result, or what `errno` says.
+/// One spelling for every call that can fail: the result, or what `errno` says.
 macro_rules! syscall {
     ($call:ident($first:expr $(, $argument:expr)* $(,)?)) => {{
         // SAFETY: every use below passes pointers to live local values of the type and length
@@ -231,8 +231,9 @@ pub(crate) fn count_forks() {
 #[inline]
 pub(crate) fn coarse_clock() -> u32 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // It cannot fail: the clock is there since Linux 2.6.32. Zero would only make ages wrong.
-    let _ = syscall!(clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now));
+    // It cannot fail: the clock is there since Linux 2.6.32.
+    // SAFETY: it writes to `now`, which lives.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
     ((now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64) >> 20) as u32
 }
 

@@ -177,9 +177,9 @@ impl Sleep {
             return Poll::Ready(());
         }
         let (runtime, waker) = (current::runtime(), cx.waker().clone());
-        let key = current::executor(|executor| match executor.runtime == runtime {
-            true if runtime != 0 => Ok(executor.timers.insert(deadline, waker, self.at)),
-            _ => Err(waker),
+        let key = current::executor(|executor| match runtime != 0 && executor.runtime == runtime {
+            true => Ok(executor.timers.insert(deadline, waker, self.at)),
+            false => Err(waker),
         });
         match key {
             Ok(key) => self.timer = Some(Timer { runtime, key }),
@@ -206,7 +206,7 @@ thread_local! {
     static SEEN: Cell<(u32, Option<Instant>)> = const { Cell::new((0, None)) };
 }
 
-/// More than any coarse clock stands still, which is 10 ms at most.
+/// More than the coarse clock stands still, which is a tick, and 10 ms at most; unless the whole machine does.
 const FAR: Duration = Duration::from_millis(100);
 
 /// Whether it is now, or was. To read the clock takes as long as all else that a timeout does, the coarse clock an eighth of

@@ -1,5 +1,5 @@
 //! Who is to be woken when. Knows no task and no socket, does not read the clock, and runs nobody's code: it hands wakers out,
-//! and whoever gets them wakes and drops (`park.rs`, `time.rs`).
+//! and whoever gets them wakes and drops (`park.rs`, `time.rs`, and at the end `runtime.rs`).
 //!
 //! ```text
 //! Key ──► slots[key] { deadline, waker }      heap: (deadline, order) ► the earliest on top
@@ -28,7 +28,7 @@ pub(crate) struct Timers {
     stale: usize,
     /// Counts settings, so that equal deadlines fire in the order in which they were set.
     order: u64,
-    fired: u64,
+    pub(crate) fired: u64,
 }
 
 struct Timer {
@@ -70,10 +70,6 @@ impl Timers {
     #[inline]
     pub(crate) fn alive(&self) -> usize {
         self.slots.len()
-    }
-
-    pub(crate) fn fired(&self) -> u64 {
-        self.fired
     }
 
     /// Wakes `waker` once `deadline` has passed.
@@ -135,10 +131,16 @@ impl Timers {
     /// When to look for timers that are due: at the earliest deadline, or before, if a timer was moved since to a later time.
     #[inline(always)]
     pub(crate) fn next(&mut self) -> Option<Instant> {
-        if self.alive() == 0 { None } else { self.first() }
+        if self.alive() == 0 { None } else { self.tidy_and_first() }
     }
 
+    /// Asked for once a turn, so this is where a burst of timers that were given up is swept.
     #[inline(never)]
+    fn tidy_and_first(&mut self) -> Option<Instant> {
+        self.tidy();
+        self.first()
+    }
+
     fn first(&mut self) -> Option<Instant> {
         loop {
             let top = *self.heap.peek()?;
@@ -155,7 +157,7 @@ impl Timers {
     /// The earliest deadline, also when timers were moved: what a foreign loop is told.
     pub(crate) fn earliest(&mut self) -> Option<Instant> {
         loop {
-            let next = self.next()?;
+            let next = self.first()?;
             let top = *self.heap.peek()?;
             if self.slots.at_mut(top.index)?.deadline == next {
                 return Some(next);
@@ -168,7 +170,7 @@ impl Timers {
     /// Takes out the timers whose deadline is not after `now`: whom to wake, in the order of their deadlines.
     pub(crate) fn fire(&mut self, now: Instant) -> Vec<Waker> {
         let mut due = Vec::new();
-        while self.next().is_some_and(|next| next <= now) {
+        while self.first().is_some_and(|first| first <= now) {
             if let Some(top) = self.heap.pop() {
                 due.extend(self.expire(top));
             }

@@ -451,3 +451,36 @@ fn ten_thousand_polls_with_one_waker_clone_it_once() {
         });
     });
 }
+
+/// T13: who is woken at the end of a runtime may set a timer again, and the waker of that one has an end of its own.
+#[test]
+fn a_timer_that_is_set_while_its_runtime_ends_goes_with_it_and_so_does_what_its_waker_spawns() {
+    thread_local! {
+        static AGAIN: RefCell<Option<Sleep>> = const { RefCell::new(None) };
+        static SPAWNED: Cell<Option<Rc<()>>> = const { Cell::new(None) };
+    }
+    fn set_again() {
+        let mut again = sleep(Duration::from_secs(99));
+        assert!(
+            poll_with(&mut again, &Foreign::new(None, Some(spawn_and_panic)).into()).is_pending()
+        );
+        drop(AGAIN.replace(Some(again)));
+    }
+    fn spawn_and_panic() {
+        let held = Rc::new(());
+        SPAWNED.set(Some(held.clone()));
+        drop(spawn(async move { pending::<Rc<()>>().await == held }));
+        panic!("in the destructor of a waker");
+    }
+    guard(10).panics().run(|| {
+        let runtime = Runtime::new().unwrap();
+        let mut first = sleep(Duration::from_secs(99));
+        let guard = runtime.enter();
+        assert!(poll_with(&mut first, &Foreign::new(Some(set_again), None).into()).is_pending());
+        drop(guard);
+        drop(runtime);
+        let held = SPAWNED.take().expect("dropped with the runtime");
+        assert_eq!(Rc::strong_count(&held), 1, "what was spawned at the end is dropped as well");
+        drop(AGAIN.take());
+    });
+}

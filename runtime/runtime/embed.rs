@@ -73,7 +73,6 @@ impl Parts {
     fn run_ready(&self, now: &Now) {
         let (executor, most) = (now.executor.borrow_mut(), self.settings.polls_per_turn);
         run::run_ready(now, executor, self.id, most, self);
-        self.turns.set(self.turns.get() + 1);
     }
 
     /// Of the current runtime.

@@ -158,7 +158,7 @@ impl Watch for Parts {
 /// Of the current runtime.
 impl Parts {
     fn metrics(&self) -> Metrics {
-        let Parts { reactor, mailbox, turns, .. } = self;
+        let Parts { reactor, mailbox, .. } = self;
         current::executor(|executor| Metrics {
             tasks_alive: executor.alive(),
             tasks_spawned: executor.spawned(),
@@ -167,7 +167,7 @@ impl Parts {
             wakes: executor.wakes(),
             remote_wakes: mailbox.remote_wakes(),
             budget_yields: executor.counts.budget_yields,
-            turns: turns.get(),
+            turns: executor.counts.turns,
             looks: self.looks.get(),
             epoll_waits: reactor.waits.get(),
             epoll_events: reactor.seen.get(),
@@ -175,7 +175,7 @@ impl Parts {
             spurious_events: reactor.spurious.get(),
             sources_alive: reactor.sources() as u64,
             timers_alive: executor.timers.alive() as u64,
-            timers_fired: executor.timers.fired(),
+            timers_fired: executor.timers.fired,
         })
     }
 

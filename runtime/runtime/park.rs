@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 impl Parts {
     /// Asks the kernel and the clock, and wakes whom they name. Sleeps unless something is ready (`busy`), and not
-    /// longer than until `next`, the time of the first timer, or for `at_most`.
+    /// longer than until `next`, the time of the first timer before all that, or for `at_most`.
     #[inline(always)] // Into the loop.
     pub(super) fn park(
         &self,
@@ -41,9 +41,11 @@ impl Parts {
         if let Some(letters) = self.mailbox.take() {
             deliver(letters);
         }
-        if next.is_some() {
+        if let Some(next) = next {
             let now = Instant::now();
-            current::timers(|timers| timers.fire(now)).into_iter().for_each(wake_contained);
+            if next <= now {
+                current::timers(|timers| timers.fire(now)).into_iter().for_each(wake_contained);
+            }
         }
         let clock = sys::coarse_clock();
         current::executor(|executor| executor.clock = clock);

@@ -350,9 +350,7 @@ fn is_noise(event: &Event) -> bool {
     match event {
         Event::Sleep { timeout } => *timeout == Some(Duration::ZERO),
         Event::Awake { timeout, events } => *timeout == Some(Duration::ZERO) && *events == Ok(0),
-        Event::Call { name, .. } => {
-            ["clock_gettime", "epoll_wait", "epoll_ctl", "syscall", "write"].contains(name)
-        }
+        Event::Call { name, .. } => ["epoll_wait", "epoll_ctl", "syscall", "write"].contains(name),
         _ => false,
     }
 }
