@@ -35,6 +35,8 @@ pub(crate) struct Executor {
     /// A panic that nobody will ever join comes out of the loop: whether it should, and the first that has to.
     pub(crate) propagates: bool,
     pub(crate) unobserved: Option<Payload>,
+    /// The memory of the task that was joined last, for the next one of its type. There is nobody's code in it any more.
+    pub(crate) spare: Option<Spawned>,
     /// The runtime ends: what tasks leave is dropped one after the other, not one inside the other.
     closing: bool,
     pub(crate) counts: Counts,
@@ -92,6 +94,7 @@ impl Executor {
             clock: 0,
             propagates: false,
             unobserved: None,
+            spare: None,
             closing: false,
             counts: Counts { turns: 0, passed_over: 0, ended: 0, panicked: 0, budget_yields: 0 },
         }

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! Running(future) ──Ready──► Finished(Some(output)) ──joined──► Finished(None)
+//!    ▲                                                              │
+//!    └────────────── the next future of the same type ──────────────┘
 //! ```
 
 use pin_project_lite::pin_project;
@@ -19,7 +21,12 @@ pub(crate) trait Erased {
 
     /// After `poll` was ready: puts its output into `to`, which is an `Option<F::Output>`. Of a task that has
     /// panicked it is an `Option` of what it panicked with.
-    fn leave(self: Pin<Box<Self>>, to: &mut dyn Any);
+    fn leave(self: Pin<&mut Self>, to: &mut dyn Any);
+
+    /// After `leave`: takes another future out of `from`, if that is an `Option` of one of the same type. Whether it has.
+    fn renew(self: Pin<&mut Self>, _from: &mut dyn Any) -> bool {
+        false
+    }
 }
 
 pin_project! {
@@ -30,13 +37,29 @@ pin_project! {
     }
 }
 
+/// The memory of a task that was joined is kept for the next one if it has no more bytes than this.
+pub(crate) const SMALL: usize = 512;
+
+/// In the memory of the task that `spare` gives, if that was of the same type, or else in its own.
 #[inline] // With `spawn`: a large future is to be made where it stays, and not to be moved over the stack.
-pub(crate) fn erase<F>(future: F) -> Spawned
+pub(crate) fn erase<F>(future: F, spare: impl FnOnce() -> Option<Spawned>) -> Spawned
 where
     F: Future + 'static,
     F::Output: 'static,
 {
-    Box::pin(Stage::Running { future })
+    if size_of::<Stage<F>>() > SMALL {
+        return Box::pin(Stage::Running { future });
+    }
+    let mut future = Some(future);
+    if let Some(mut spare) = spare() {
+        if spare.as_mut().renew(&mut future) {
+            return spare;
+        }
+    }
+    match future {
+        Some(future) => Box::pin(Stage::Running { future }),
+        None => unreachable!("nobody has taken it"),
+    }
 }
 
 impl<F> Erased for Stage<F>
@@ -52,11 +75,19 @@ where
         Poll::Ready(())
     }
 
-    fn leave(mut self: Pin<Box<Self>>, to: &mut dyn Any) {
-        let (stage, to) = (self.as_mut().project(), to.downcast_mut());
+    fn leave(self: Pin<&mut Self>, to: &mut dyn Any) {
+        let (stage, to) = (self.project(), to.downcast_mut());
         if let (StageProjection::Finished { output }, Some(to)) = (stage, to) {
             *to = output.take();
         }
+    }
+
+    fn renew(mut self: Pin<&mut Self>, from: &mut dyn Any) -> bool {
+        let Some(future) = from.downcast_mut::<Option<F>>().and_then(Option::take) else {
+            return false;
+        };
+        self.set(Stage::Running { future });
+        true
     }
 }
 
@@ -84,9 +115,9 @@ pub(crate) fn panicked(payload: Payload) -> Spawned {
 }
 
 /// What [`panicked`] was told.
-pub(crate) fn take_payload(panicked: Spawned) -> Payload {
+pub(crate) fn take_payload(mut panicked: Spawned) -> Payload {
     let mut payload: Option<Payload> = None;
-    panicked.leave(&mut payload);
+    panicked.as_mut().leave(&mut payload);
     payload.unwrap_or_else(|| Box::new(()))
 }
 
@@ -95,7 +126,7 @@ impl Erased for Panicked {
         Poll::Ready(())
     }
 
-    fn leave(mut self: Pin<Box<Self>>, to: &mut dyn Any) {
+    fn leave(mut self: Pin<&mut Self>, to: &mut dyn Any) {
         if let Some(to) = to.downcast_mut() {
             *to = self.0.take();
         }

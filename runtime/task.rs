@@ -17,7 +17,7 @@ pub use set::JoinSet;
 use crate::current;
 use crate::home::{at_home, panic_outside, under};
 use crate::run;
-use crate::spawned::{Spawned, erase, take_payload};
+use crate::spawned::{SMALL, Spawned, erase, take_payload};
 use crate::tasks::{About, Ended, Name, TaskKey};
 use crate::waker::mailbox_of;
 use std::borrow::Cow;
@@ -55,7 +55,7 @@ pub struct JoinHandle<T> {
     /// Once it was joined, of no runtime.
     key: TaskKey,
     /// Takes a `T` out of what the task has left. Made where `T: 'static` is known.
-    take: fn(Spawned) -> Option<T>,
+    take: fn(&mut Spawned) -> Option<T>,
     // As if it held the output: `Send` when that is.
     output: PhantomData<T>,
 }
@@ -68,9 +68,9 @@ impl<T> JoinHandle<T> {
     where
         T: 'static,
     {
-        let take = |left: Spawned| {
+        let take = |left: &mut Spawned| {
             let mut output = None;
-            left.leave(&mut output);
+            left.as_mut().leave(&mut output);
             output
         };
         JoinHandle { key, take, output: PhantomData }
@@ -168,8 +168,13 @@ impl<T> JoinHandle<T> {
         };
         self.key.runtime = JOINED;
         Poll::Ready(match (ended, left) {
-            (Ended::Finished, Some(left)) => match (self.take)(left) {
-                Some(output) => Ok(output),
+            (Ended::Finished, Some(mut left)) => match (self.take)(&mut left) {
+                Some(output) => {
+                    if size_of_val(&*left) <= SMALL {
+                        current::executor(|executor| executor.spare = Some(left));
+                    }
+                    Ok(output)
+                }
                 None => unreachable!("a finished task holds its output until it is joined"),
             },
             (Ended::Panicked, Some(left)) => Err(JoinError::panicked(id, take_payload(left))),
@@ -228,7 +233,8 @@ where
         panic_outside(what);
     }
     // Only a mistake of ours could drop these on the way; to say so spares the code, and a way over the stack.
-    let new = ManuallyDrop::new((erase(future), about));
+    let spare = || current::executor(|executor| executor.spare.take());
+    let new = ManuallyDrop::new((erase(future, spare), about));
     JoinHandle::new(current::executor(|executor| executor.spawn(new)))
 }
 

@@ -131,6 +131,40 @@ fn a_million_sleeps_and_timeouts_that_are_given_up_allocate_nothing() {
     });
 }
 
+/// N10. And each has its own output, and drops its own future.
+#[test]
+fn of_tasks_of_one_type_that_are_awaited_one_after_the_other_only_the_first_allocates() {
+    watched(60, || {
+        block_on(async {
+            let (held, mut before) = (Rc::new(()), 0);
+            for round in 0..1_010u64 {
+                if round == 10 {
+                    before = allocations();
+                }
+                let mine = held.clone();
+                let task =
+                    spawn(async move { (yield_now().await, round, Rc::strong_count(&mine)).1 });
+                assert_eq!((task.await.unwrap(), Rc::strong_count(&held)), (round, 1));
+            }
+            assert_eq!(allocations() - before, 0, "for 1,000 tasks");
+        });
+    });
+}
+
+/// X01: neither of a large future, nor of a large output.
+#[test]
+fn what_a_large_task_was_in_is_given_back_when_it_is_awaited() {
+    watched(60, || {
+        block_on(async {
+            let before = live();
+            let large = [1u8; 64 << 10];
+            assert_eq!(spawn(async move { (yield_now().await, large[9]).1 }).await.unwrap(), 1);
+            assert_eq!(spawn(async move { [2u8; 64 << 10] }).await.unwrap()[9], 2);
+            assert!(live() - before < 4096, "{} bytes stay", live() - before);
+        });
+    });
+}
+
 /// N10.
 #[test]
 fn spawning_and_awaiting_a_task_allocates_once() {

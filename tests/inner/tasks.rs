@@ -8,7 +8,12 @@ use std::collections::BTreeMap;
 fn put(tasks: &mut Tasks, id: u64) -> TaskKey {
     let (index, entry) = tasks.vacancy();
     assert!(entry.is_vacant(), "id {id} goes where a task is");
-    *entry = Task::new(id, Some(erase(async {})), &About::of::<()>(None, Location::caller()), 0);
+    *entry = Task::new(
+        id,
+        Some(erase(async {}, || None)),
+        &About::of::<()>(None, Location::caller()),
+        0,
+    );
     entry.mark = Mark::Waits;
     TaskKey { id, index, runtime: 1 }
 }
