@@ -10,11 +10,12 @@
 
 use crate::number::Number;
 use crate::ready::Ready;
-use crate::spawned::{Payload, Spawned, take_payload};
+use crate::spawned::{LARGEST_SPARE, Payload, Spawned, take_payload};
 use crate::tasks::{
     self, About, DETACHED, Ended, Joiner, LAST_COUNT, Mark, Name, Task, TaskKey, Tasks,
 };
 use crate::timers::Timers;
+use std::any::Any;
 use std::mem::{self, ManuallyDrop};
 use std::task::Waker;
 
@@ -35,8 +36,8 @@ pub(crate) struct Executor {
     /// A panic that nobody will ever join comes out of the loop: whether it should, and the first that has to.
     pub(crate) propagates: bool,
     pub(crate) unobserved: Option<Payload>,
-    /// The memory of the task that was joined last, for the next one of its type. There is nobody's code in it any more.
-    pub(crate) spare: Option<Spawned>,
+    /// What the task was in that was joined last, if it was small. There is nobody's code in it any more.
+    spare: Option<Spawned>,
     /// The runtime ends: what tasks leave is dropped one after the other, not one inside the other.
     closing: bool,
     pub(crate) counts: Counts,
@@ -301,6 +302,18 @@ impl Executor {
         let left = task.future.take();
         self.tasks.vacate(key.index);
         Ok((ended, left))
+    }
+
+    /// The memory of the last one that was kept, if it takes the future that is in `from`.
+    #[inline(always)]
+    pub(crate) fn refill_spare(&mut self, from: &mut dyn Any) -> Option<Spawned> {
+        if self.spare.as_mut()?.as_mut().refill(from) { self.spare.take() } else { None }
+    }
+
+    /// Keeps what a task was in that was joined; what is not kept comes back.
+    #[inline(always)]
+    pub(crate) fn keep_spare(&mut self, left: Spawned) -> Option<Spawned> {
+        if size_of_val(&*left) <= LARGEST_SPARE { self.spare.replace(left) } else { Some(left) }
     }
 
     /// Its end will wake this foreign waker, which comes back if the task has ended already.

@@ -223,17 +223,18 @@ impl Drop for Runtime {
         // One by one: a second panic while the first one unwinds would end the process.
         parts.mailbox.close().jobs.into_iter().for_each(|job| contain(|| drop(job)));
         current::timers(|timers| timers.clear()).into_iter().for_each(wake_contained);
+        let unobserved = current::executor(|executor| executor.unobserved.take());
+        contain(|| drop(unobserved));
+        // Until nobody's code has run since the last look.
         loop {
+            run::drop_all();
             let mut left = parts.reactor.clear();
             left.extend(current::timers(|timers| timers.clear()));
-            run::drop_all();
             if left.is_empty() {
                 break;
             }
             left.into_iter().for_each(drop_contained);
         }
-        let unobserved = current::executor(|executor| executor.unobserved.take());
-        contain(|| drop(unobserved));
         trace!(Stop { runtime: parts.id });
         home::leave(parts.id);
     }

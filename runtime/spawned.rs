@@ -1,4 +1,4 @@
-//! One spawned future, and then, in the same allocation, its output. Knows no other task.
+//! One spawned future, and then, in the same allocation, its output. Knows no other task, but may be given its memory.
 //!
 //! ```text
 //! Running(future) ──Ready──► Finished(Some(output)) ──joined──► Finished(None)
@@ -24,7 +24,7 @@ pub(crate) trait Erased {
     fn leave(self: Pin<&mut Self>, to: &mut dyn Any);
 
     /// After `leave`: takes another future out of `from`, if that is an `Option` of one of the same type. Whether it has.
-    fn renew(self: Pin<&mut Self>, _from: &mut dyn Any) -> bool {
+    fn refill(self: Pin<&mut Self>, _from: &mut dyn Any) -> bool {
         false
     }
 }
@@ -38,27 +38,23 @@ pin_project! {
 }
 
 /// The memory of a task that was joined is kept for the next one if it has no more bytes than this.
-pub(crate) const SMALL: usize = 512;
+pub(crate) const LARGEST_SPARE: usize = 512;
 
-/// In the memory of the task that `spare` gives, if that was of the same type, or else in its own.
+/// `refilled` is given an `Option` of the future, and may take it into the memory of another one.
 #[inline] // With `spawn`: a large future is to be made where it stays, and not to be moved over the stack.
-pub(crate) fn erase<F>(future: F, spare: impl FnOnce() -> Option<Spawned>) -> Spawned
+pub(crate) fn erase<F>(future: F, refilled: impl FnOnce(&mut dyn Any) -> Option<Spawned>) -> Spawned
 where
     F: Future + 'static,
     F::Output: 'static,
 {
-    if size_of::<Stage<F>>() > SMALL {
+    if size_of::<Stage<F>>() > LARGEST_SPARE {
         return Box::pin(Stage::Running { future });
     }
     let mut future = Some(future);
-    if let Some(mut spare) = spare() {
-        if spare.as_mut().renew(&mut future) {
-            return spare;
-        }
-    }
-    match future {
-        Some(future) => Box::pin(Stage::Running { future }),
-        None => unreachable!("nobody has taken it"),
+    match (refilled(&mut future), future) {
+        (Some(spare), _) => spare,
+        (None, Some(future)) => Box::pin(Stage::Running { future }),
+        (None, None) => unreachable!("nobody has taken it"),
     }
 }
 
@@ -82,12 +78,14 @@ where
         }
     }
 
-    fn renew(mut self: Pin<&mut Self>, from: &mut dyn Any) -> bool {
-        let Some(future) = from.downcast_mut::<Option<F>>().and_then(Option::take) else {
-            return false;
-        };
-        self.set(Stage::Running { future });
-        true
+    fn refill(mut self: Pin<&mut Self>, from: &mut dyn Any) -> bool {
+        match from.downcast_mut::<Option<F>>().and_then(Option::take) {
+            Some(future) if size_of::<Self>() <= LARGEST_SPARE => {
+                self.set(Stage::Running { future });
+                true
+            }
+            _ => false,
+        }
     }
 }
 

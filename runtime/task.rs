@@ -17,7 +17,7 @@ pub use set::JoinSet;
 use crate::current;
 use crate::home::{at_home, panic_outside, under};
 use crate::run;
-use crate::spawned::{SMALL, Spawned, erase, take_payload};
+use crate::spawned::{Spawned, erase, take_payload};
 use crate::tasks::{About, Ended, Name, TaskKey};
 use crate::waker::mailbox_of;
 use std::borrow::Cow;
@@ -170,9 +170,7 @@ impl<T> JoinHandle<T> {
         Poll::Ready(match (ended, left) {
             (Ended::Finished, Some(mut left)) => match (self.take)(&mut left) {
                 Some(output) => {
-                    if size_of_val(&*left) <= SMALL {
-                        current::executor(|executor| executor.spare = Some(left));
-                    }
+                    drop(current::executor(|executor| executor.keep_spare(left)));
                     Ok(output)
                 }
                 None => unreachable!("a finished task holds its output until it is joined"),
@@ -233,8 +231,8 @@ where
         panic_outside(what);
     }
     // Only a mistake of ours could drop these on the way; to say so spares the code, and a way over the stack.
-    let spare = || current::executor(|executor| executor.spare.take());
-    let new = ManuallyDrop::new((erase(future, spare), about));
+    let refilled = |from: &mut _| current::executor(|executor| executor.refill_spare(from));
+    let new = ManuallyDrop::new((erase(future, refilled), about));
     JoinHandle::new(current::executor(|executor| executor.spawn(new)))
 }
 

@@ -151,23 +151,55 @@ fn of_tasks_of_one_type_that_are_awaited_one_after_the_other_only_the_first_allo
     });
 }
 
-/// X01: neither of a large future, nor of a large output.
+/// X01, N10: what is larger is given back, be it the future that is large or its output.
 #[test]
-fn what_a_large_task_was_in_is_given_back_when_it_is_awaited() {
+fn what_a_task_was_in_is_kept_when_it_is_awaited_up_to_512_bytes() {
     watched(60, || {
         block_on(async {
+            spawn(async {}).await.unwrap();
             let before = live();
-            let large = [1u8; 64 << 10];
+            let large = [1u8; 600];
             assert_eq!(spawn(async move { (yield_now().await, large[9]).1 }).await.unwrap(), 1);
-            assert_eq!(spawn(async move { [2u8; 64 << 10] }).await.unwrap()[9], 2);
-            assert!(live() - before < 4096, "{} bytes stay", live() - before);
+            assert_eq!(spawn(async { [2u8; 600] }).await.unwrap()[9], 2);
+            assert_eq!(live(), before, "of large ones nothing stays");
+            assert_eq!(spawn(async { [3u8; 400] }).await.unwrap()[9], 3);
+            assert!((390..=512).contains(&(live() - before)), "{} bytes stay", live() - before);
         });
+    });
+}
+
+/// T05, T06: it panics, is aborted, and is dropped with its runtime like any other.
+#[test]
+fn a_task_in_the_memory_of_another_ends_as_that_might_have() {
+    async fn act(act: u8, held: Rc<()>) -> usize {
+        match act {
+            0 => Rc::strong_count(&held),
+            1 => panic!("as it should"),
+            _ => pending().await,
+        }
+    }
+    guard(60).panics().run(|| {
+        let held = Rc::new(());
+        block_on(async {
+            for _ in 0..3 {
+                assert_eq!(spawn(act(0, held.clone())).await.unwrap(), 2);
+                assert!(spawn(act(1, held.clone())).await.unwrap_err().is_panic());
+                assert_eq!(spawn(act(0, held.clone())).await.unwrap(), 2);
+                let aborted = spawn(act(2, held.clone()));
+                aborted.abort();
+                assert!(aborted.await.unwrap_err().is_cancelled());
+                assert_eq!(Rc::strong_count(&held), 1);
+            }
+            assert_eq!(spawn(act(0, held.clone())).await.unwrap(), 2);
+            drop(spawn(act(2, held.clone())));
+        });
+        assert_eq!(Rc::strong_count(&held), 1);
     });
 }
 
 /// N10.
 #[test]
-fn spawning_and_awaiting_a_task_allocates_once() {
+fn of_tasks_of_two_types_that_are_awaited_in_turn_each_allocates_once() {
     watched(60, || {
         block_on(async {
             let mut before = 0;

@@ -189,11 +189,12 @@ const STATED: &[(&str, &str, &[&str])] = &[
         "runtime/lib.rs",
         "A pending task costs 64 bytes, in a table whose room doubles, and one allocation for its future; an idle connection, \
          in a task of its own, less than 400 bytes beside its buffer. A task that has ended keeps the room of its future until \
-         it is joined, or its handle is dropped. After a burst the tables keep their room, of 64 bytes a task and 16 a \
+         it is joined, or its handle is dropped; that of the last one that was joined, up to 512 bytes, is kept for another. After a burst the tables keep their room, of 64 bytes a task and 16 a \
          socket, until no task, or no socket, is left.",
         &[
             "a_task_costs_what_the_documentation_says",
-            "spawning_and_awaiting_a_task_allocates_once",
+            "of_tasks_of_two_types_that_are_awaited_in_turn_each_allocates_once",
+            "what_a_task_was_in_is_kept_when_it_is_awaited_up_to_512_bytes",
             "an_idle_connection_costs_at_most_300_bytes_beyond_its_buffer",
             "of_tasks_that_have_ended_nothing_stays_though_each_has_leaked_a_waker",
         ],

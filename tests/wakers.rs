@@ -457,6 +457,7 @@ fn ten_thousand_polls_with_one_waker_clone_it_once() {
 fn a_timer_that_is_set_while_its_runtime_ends_goes_with_it_and_so_does_what_its_waker_spawns() {
     thread_local! {
         static AGAIN: RefCell<Option<Sleep>> = const { RefCell::new(None) };
+        static LATE: RefCell<Option<Sleep>> = const { RefCell::new(None) };
         static SPAWNED: Cell<Option<Rc<()>>> = const { Cell::new(None) };
     }
     fn set_again() {
@@ -466,10 +467,21 @@ fn a_timer_that_is_set_while_its_runtime_ends_goes_with_it_and_so_does_what_its_
         );
         drop(AGAIN.replace(Some(again)));
     }
+    /// Sets one more timer when it is dropped, the waker of which panics when that is dropped.
+    struct SetsLate(#[allow(dead_code)] Rc<()>);
+    impl Drop for SetsLate {
+        fn drop(&mut self) {
+            let mut late = sleep(Duration::from_secs(99));
+            let waker = Foreign::new(None, Some(|| panic!("the last one"))).into();
+            assert!(poll_with(&mut late, &waker).is_pending());
+            drop(LATE.replace(Some(late)));
+        }
+    }
     fn spawn_and_panic() {
         let held = Rc::new(());
         SPAWNED.set(Some(held.clone()));
-        drop(spawn(async move { pending::<Rc<()>>().await == held }));
+        let late = SetsLate(held);
+        drop(spawn(async move { (pending::<()>().await, late).0 }));
         panic!("in the destructor of a waker");
     }
     guard(10).panics().run(|| {
@@ -481,6 +493,6 @@ fn a_timer_that_is_set_while_its_runtime_ends_goes_with_it_and_so_does_what_its_
         drop(runtime);
         let held = SPAWNED.take().expect("dropped with the runtime");
         assert_eq!(Rc::strong_count(&held), 1, "what was spawned at the end is dropped as well");
-        drop(AGAIN.take());
+        drop((AGAIN.take(), LATE.take()));
     });
 }

@@ -10,7 +10,7 @@ fn put(tasks: &mut Tasks, id: u64) -> TaskKey {
     assert!(entry.is_vacant(), "id {id} goes where a task is");
     *entry = Task::new(
         id,
-        Some(erase(async {}, || None)),
+        Some(erase(async {}, |_| None)),
         &About::of::<()>(None, Location::caller()),
         0,
     );
