@@ -141,8 +141,7 @@ impl Executor {
         true
     }
 
-    /// The other wakes: of the root, and of whom the queue had no room for. For a task that has ended, or is queued
-    /// already, nothing.
+    /// The other wakes: of the root, and of whom the queue had no room for. For who has ended or is queued, nothing.
     #[cold]
     #[inline(never)]
     pub(crate) fn schedule_late(&mut self, number: Number) {

@@ -46,8 +46,8 @@
 //! fire. Within one poll a task may have 128 operations that are ready; then it lets the others go first. [`Builder`] changes
 //! all of that. A pending task costs 64 bytes, in a table whose room doubles, and one allocation for its future; an idle connection, in a
 //! task of its own, less than 400 bytes beside its buffer. A task that has ended keeps the room of its future until it is joined, or
-//! its handle is dropped; that of the last one that was joined, up to 512 bytes, is kept for another. After a burst the tables keep their room, of 64 bytes a task and 16 a socket, until no task, or no socket,
-//! is left.
+//! its handle is dropped; that of the last one that was joined, up to 512 bytes, is kept for another. After a burst the
+//! tables keep their room, of 64 bytes a task and 16 a socket, until no task, or no socket, is left.
 //!
 //! Three features have a dependency each: `signal` for signals (on `signal-hook-registry`), `blocking` for a pool of
 //! threads (the crate `blocking`), `hyper` for HTTP (the traits of hyper 1). `trace` has none: it tells what the runtime does, while it

@@ -1,7 +1,7 @@
 //! Where the parts meet: the loop.
 //!
-//! A runtime is four rooms: reactor, mailbox and executor, which are `Parts` in `home.rs`, and timers, in the executor. A *letter* is a wake,
-//! or a job, that another thread has put into the mailbox.
+//! A runtime is four rooms: reactor, mailbox and executor, which are `Parts` in `home.rs`, and timers, in the executor.
+//! A *letter* is a wake, or a job, that another thread has put into the mailbox.
 //!
 //! Data flows one way round: kernel → reactor → waker → ready queue → task → socket → kernel. The loop
 //! is [`Runtime::block_on`]; every other file explains one line of it.
@@ -186,8 +186,8 @@ impl Parts {
         }
     }
 
-    /// Whether anybody outside, but for a timer, could make a task ready: a source, a letter. So tasks that only wake each other cost
-    /// no call, but for the clock by which `tasks` tells ages, now and then.
+    /// Whether anybody outside could make a task ready, beside the timers: a source, a letter. So tasks that only wake
+    /// each other cost no call, but for the clock by which `tasks` tells ages, now and then.
     #[inline]
     fn may_have_news(&self, turns: u64) -> bool {
         self.reactor.sources() > 0 || self.mailbox.has_letters() || turns % 64 == 0

@@ -141,6 +141,7 @@ impl Timers {
         self.first()
     }
 
+    /// The time of the first entry that a timer has.
     fn first(&mut self) -> Option<Instant> {
         loop {
             let top = *self.heap.peek()?;
