@@ -40,7 +40,7 @@ pub(crate) struct Parts {
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) events_per_poll: usize,
-    pub(crate) polls_per_turn: u32,
+    pub(crate) polls_per_turn: usize,
     pub(crate) budget: i32,
     /// How long to look, at most, before falling asleep.
     pub(crate) spin: Duration,

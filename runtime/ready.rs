@@ -68,10 +68,10 @@ impl Ready {
         Some(number)
     }
 
-    /// Where a turn ends that begins now.
+    /// Where a turn ends that begins now, and takes out at most so many.
     #[inline]
-    pub(crate) fn end_of_turn(&self, most: u32) -> usize {
-        self.numbers.len().min(self.head + most as usize)
+    pub(crate) fn end_of_turn(&self, most: usize) -> usize {
+        self.numbers.len().min(self.head.saturating_add(most))
     }
 
     /// Whether a turn is over that ends there.

@@ -25,7 +25,7 @@ pub(crate) fn run_ready<'a>(
     now: &'a Now,
     mut executor: Borrowed<'a>,
     runtime: u32,
-    most: u32,
+    most: usize,
     watch: &impl Watch,
 ) -> Borrowed<'a> {
     let end = executor.ready.end_of_turn(most);

@@ -152,23 +152,25 @@ impl Parts {
     /// compiled anew for every future.
     #[inline(never)]
     fn turn_until_root_is_woken(&self) {
-        match self.settings.on_long_poll.is_some() || cfg!(debug_assertions) {
-            true => self.turn_watched(),
-            false => current::with(|now| self.turn_with(now, &())),
+        let most = self.settings.polls_per_turn;
+        let is_watched = self.settings.on_long_poll.is_some() || cfg!(debug_assertions);
+        match is_watched || most < usize::MAX {
+            true => self.turn_watched(most),
+            false => current::with(|now| self.turn_with(now, usize::MAX, &())),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn turn_watched(&self) {
-        current::with(|now| self.turn_with(now, self));
+    fn turn_watched(&self, most: usize) {
+        current::with(|now| self.turn_with(now, most, self));
     }
 
     /// A turn may be as short as one poll. So what stays as it is is looked up once, and the executor is let go of only
-    /// for polls, and to ask who is outside.
+    /// for polls, and to ask who is outside. Nearly always nobody looks on and a turn has no bound, so for that it is compiled apart.
     #[inline(always)]
-    fn turn_with(&self, now: &Now, watch: &impl Watch) {
-        let (runtime, most) = (self.id, self.settings.polls_per_turn);
+    fn turn_with(&self, now: &Now, most: usize, watch: &impl Watch) {
+        let runtime = self.id;
         let mut executor = now.executor.borrow_mut();
         loop {
             executor = run::run_ready(now, executor, runtime, most, watch);

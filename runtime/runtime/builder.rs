@@ -30,7 +30,7 @@ impl Builder {
     pub fn new() -> Builder {
         let settings = Settings {
             events_per_poll: 256,
-            polls_per_turn: u32::MAX,
+            polls_per_turn: usize::MAX,
             budget: 128,
             spin: Duration::from_micros(40),
             self_waking_fd: false,
@@ -49,7 +49,7 @@ impl Builder {
     /// Looks at the kernel and the clock again after `n` polls of tasks, at least 1. By default only after all tasks
     /// that were ready when the turn began.
     pub fn polls_per_turn(mut self, n: usize) -> Builder {
-        self.settings.polls_per_turn = n.clamp(1, u32::MAX as usize) as u32;
+        self.settings.polls_per_turn = n.max(1);
         self
     }
 
