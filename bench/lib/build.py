@@ -22,7 +22,7 @@ IN_C = {
 }
 
 # Programs that are not called as their package is.
-PACKAGE = {f"echo-waken-{variant}": "echo-waken" for variant in ("shared", "reset", "timeout")}
+PACKAGE = {f"echo-waken-{variant}": "echo-waken" for variant in ("shared", "reset", "timeout", "watch")}
 
 # waken's own examples, as everybody builds them.
 EXAMPLES = {"example-echo": "echo", "example-echo-shared": "echo_shared"}

@@ -49,6 +49,7 @@ ALL = [
     Contestant("waken-echo-shared", "waken", "the example `echo_shared`", "example-echo-shared", main=False),
     Contestant("waken-reset", "waken", "an idle timeout per connection: one `Sleep`, reset", "echo-waken-reset", main=False),
     Contestant("waken-timeout", "waken", "an idle timeout per connection: `timeout(read)`", "echo-waken-timeout", main=False),
+    Contestant("waken-watch", "waken", "an idle timeout per connection: a second task looks once a minute", "echo-waken-watch", main=False),
     Contestant("waken-nospin", "waken", "waken that sleeps at once", "echo-waken", "micro-waken -", "http-waken",
                env=(("WAKEN_SPIN_US", "0"),), main=False),
     Contestant("waken-hooks", "waken", "with the feature `trace`, and nobody records", micro="micro-waken-trace -", main=False),

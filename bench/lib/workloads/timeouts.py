@@ -7,10 +7,11 @@ from lib.tables import Table, failed
 NAME = "timeouts"
 TITLE = "An idle timeout per connection"
 NEEDS = ("server",)
-ALSO = ["waken", "waken-reset", "waken-timeout"]
+ALSO = ["waken", "waken-reset", "waken-timeout", "waken-watch"]
 ABOUT = """Instructions per echo of waken's server, and of the same server that closes a connection after a minute of silence. `reset`
-moves one `Sleep` at every request; `timeout` puts a new one around every read, which most people write. Part of it is
-reading the clock (in the C library here, because valgrind hides the vDSO): `own` is without."""
+moves one `Sleep` at every request; `timeout` puts a new one around every read, which most people write; in `watch` a connection
+writes down when it was read from, and a second task looks once a minute. Part of it is reading the clock (in the C library
+here, because valgrind hides the vDSO): `own` is without. With one connection each turn has a timer to ask about; 64 share that."""
 
 
 def seconds(session):
