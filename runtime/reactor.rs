@@ -108,7 +108,7 @@ impl Reactor {
     /// Whether somebody else has its number: its owner has put another descriptor into its place, which has closed it.
     fn is_anothers(&self, source: &Source) -> bool {
         let sources = &self.watched.borrow().sources;
-        sources.iter().any(|(_, it)| it.fd() == source.fd() && !ptr::eq(&**it, source))
+        sources.iter().any(|(_, it, _)| it.fd() == source.fd() && !ptr::eq(&**it, source))
     }
 
     /// The descriptor is closed: so is its registration, unless it had a duplicate.
@@ -179,7 +179,7 @@ impl Reactor {
     }
 
     pub(crate) fn for_each(&self, mut show: impl FnMut(&Source)) {
-        self.watched.borrow().sources.iter().for_each(|(_, source)| show(source));
+        self.watched.borrow().sources.iter().for_each(|(_, source, _)| show(source));
     }
 
     /// The runtime ends: the wakers of all who stand aside, for the caller to drop.

@@ -6,6 +6,8 @@
 //!
 //! The stamp counts insertions into the whole table, so a key that has gone stale fits nothing that
 //! came later, until 2^32 insertions have passed *and* the same entry is hit.
+//!
+//! A note stands beside each place, and stays when the value goes: for the timers. Others have none, `()`.
 
 use std::mem;
 
@@ -27,25 +29,26 @@ impl Key {
     }
 }
 
-pub(crate) struct Slab<T> {
-    entries: Vec<Entry<T>>,
+pub(crate) struct Slab<T, N = ()> {
+    entries: Vec<Entry<T, N>>,
     /// The first of a chain of empty entries; `NONE` ends it. Last freed, first used: it is still in cache.
     free: u32,
     len: usize,
     stamp: u32,
 }
 
-struct Entry<T> {
+struct Entry<T, N> {
     stamp: u32,
     next_free: u32,
+    note: N,
     value: Option<T>,
 }
 
 /// No entry has this index, so keys with it can be given other meanings.
 pub(crate) const NONE: u32 = u32::MAX;
 
-impl<T> Slab<T> {
-    pub(crate) const fn new() -> Slab<T> {
+impl<T, N: Default> Slab<T, N> {
+    pub(crate) const fn new() -> Slab<T, N> {
         Slab { entries: Vec::new(), free: NONE, len: 0, stamp: 0 }
     }
 
@@ -77,9 +80,12 @@ impl<T> Slab<T> {
                 // It is `None`, and to say so spares the code that would drop it.
                 mem::forget(entry.value.replace(value));
             }
-            None => {
-                self.entries.push(Entry { stamp: key.stamp, next_free: NONE, value: Some(value) })
-            }
+            None => self.entries.push(Entry {
+                stamp: key.stamp,
+                next_free: NONE,
+                note: N::default(),
+                value: Some(value),
+            }),
         }
         key
     }
@@ -94,8 +100,16 @@ impl<T> Slab<T> {
 
     #[inline]
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        self.with_note(key).map(|(value, _)| value)
+    }
+
+    /// The value, and the note beside it.
+    #[inline]
+    pub(crate) fn with_note(&mut self, key: Key) -> Option<(&mut T, &mut N)> {
         match self.entries.get_mut(key.index as usize) {
-            Some(entry) if entry.stamp == key.stamp => entry.value.as_mut(),
+            Some(entry) if entry.stamp == key.stamp => {
+                Some((entry.value.as_mut()?, &mut entry.note))
+            }
             _ => None,
         }
     }
@@ -103,7 +117,14 @@ impl<T> Slab<T> {
     /// Whatever is at `index` now.
     #[inline]
     pub(crate) fn at_mut(&mut self, index: u32) -> Option<&mut T> {
-        self.entries.get_mut(index as usize)?.value.as_mut()
+        self.place(index)?.0
+    }
+
+    /// The same, beside the note of that place; `None` where there is no such place.
+    #[inline]
+    pub(crate) fn place(&mut self, index: u32) -> Option<(Option<&mut T>, &mut N)> {
+        let entry = self.entries.get_mut(index as usize)?;
+        Some((entry.value.as_mut(), &mut entry.note))
     }
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
@@ -127,17 +148,22 @@ impl<T> Slab<T> {
         }
     }
 
-    /// A burst is over. Stamps go on counting, so no old key comes to life again.
+    /// Of an empty table: a burst is over, or its notes are to go. Stamps go on counting, so no old key comes to life again.
     #[cold]
     #[inline(never)]
-    fn give_back(&mut self) {
+    pub(crate) fn give_back(&mut self) {
+        debug_assert!(
+            self.len == 0,
+            "values would be dropped under a borrow, and counted for ever"
+        );
         self.entries = Vec::new();
         self.free = NONE;
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T, &N)> {
         self.entries.iter().enumerate().filter_map(|(index, entry)| {
-            Some((Key { index: index as u32, stamp: entry.stamp }, entry.value.as_ref()?))
+            let key = Key { index: index as u32, stamp: entry.stamp };
+            Some((key, entry.value.as_ref()?, &entry.note))
         })
     }
 }

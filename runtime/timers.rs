@@ -2,15 +2,17 @@
 //! and whoever gets them wakes and drops (`park.rs`, `time.rs`, and at the end `runtime.rs`).
 //!
 //! ```text
-//! Key ──► slots[key] { deadline, waker }      heap: (deadline, order) ► the earliest on top
+//! Key ──► slots[key] { waker } deadline       heap: (deadline, order) ► the earliest on top
 //! ```
 //!
-//! The heap is never searched. A timer that is cancelled, or moved to an earlier time, leaves its old
-//! entry behind, which says nothing when it comes up. When more than half of the entries are such they are swept: in the
-//! next turn, or before the heap would have to grow; and all of them when no timer is left. A timer that is moved to a
-//! *later* time, which is what an idle timeout does at every request, writes its slot and nothing else: when the time of
-//! the old entry has come, the timer is entered anew. So the loop may look up for nothing once in a minute, for a timer
-//! that is set for a minute and moved all the time.
+//! An entry of the heap stands at its timer's deadline or before it; when its time has come and the deadline is later, the timer
+//! is entered anew. So a timer that is moved to a *later* time writes its slot and nothing else; and one that is given up leaves
+//! its entry to the next timer in its place, if that has the same deadline or one that is a little later. An idle timeout does one
+//! or the other at every request, so it costs the heap nothing, and the loop looks up for nothing once in a minute, for a
+//! timeout of a minute.
+//!
+//! The heap is never searched. An entry without a timer says nothing when it comes up. When more than half of all are such they
+//! are swept: in the next turn, before the heap would have to grow, or when the last timer of many goes.
 
 use crate::number::Number;
 use crate::slab::{Key, Slab};
@@ -19,25 +21,29 @@ use std::collections::BinaryHeap;
 use std::mem;
 use std::panic::Location;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(crate) struct Timers {
-    slots: Slab<Timer>,
+    slots: Slab<Timer, Option<Entered>>,
+    /// One entry for each timer, and entries that no timer has.
     heap: BinaryHeap<Entry>,
-    /// Entries of the heap that no slot refers to any more.
-    stale: usize,
     /// Counts settings, so that equal deadlines fire in the order in which they were set.
     order: u64,
     pub(crate) fired: u64,
 }
 
 struct Timer {
-    deadline: Instant,
     order: u64,
-    /// The `order` of this timer's entry in the heap. Older than its own after a move to a later time.
-    entry: u64,
     waker: Waker,
     at: &'static Location<'static>,
+}
+
+/// What is in the heap for a place, whether a timer is there or was.
+struct Entered {
+    /// Of the timer, or of the last one. The entry stands there, or before.
+    deadline: Instant,
+    /// Of the entry. Another than the timer's own if that was moved, or has found it here.
+    order: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,7 +70,7 @@ impl PartialOrd for Entry {
 
 impl Timers {
     pub(crate) const fn new() -> Timers {
-        Timers { slots: Slab::new(), heap: BinaryHeap::new(), stale: 0, order: 0, fired: 0 }
+        Timers { slots: Slab::new(), heap: BinaryHeap::new(), order: 0, fired: 0 }
     }
 
     #[inline]
@@ -83,8 +89,11 @@ impl Timers {
         self.order += 1;
         let order = self.order;
         trace!(TimerSet { key: self.slots.next_key(), of: Number::behind(&waker), deadline, at });
-        let key = self.slots.insert(Timer { deadline, order, entry: order, waker, at });
-        self.enter(Entry { deadline, order, index: key.index });
+        let key = self.slots.insert(Timer { order, waker, at });
+        match self.slots.with_note(key) {
+            Some((_, Some(entered))) if entered.serves(deadline) => entered.deadline = deadline,
+            _ => self.enter(key.index, deadline, order),
+        }
         key
     }
 
@@ -105,15 +114,19 @@ impl Timers {
     /// Moves a timer that still waits. `false` when it has fired.
     #[inline(always)]
     pub(crate) fn reset(&mut self, key: Key, deadline: Instant) -> bool {
-        let Some(timer) = self.slots.get_mut(key) else { return false };
-        if deadline <= timer.deadline {
-            self.move_earlier(key, deadline);
-            return true;
+        match self.slots.with_note(key) {
+            Some((timer, Some(entered))) if entered.deadline < deadline => {
+                trace!(TimerMoved { key, deadline });
+                self.order += 1;
+                (timer.order, entered.deadline) = (self.order, deadline);
+                true
+            }
+            Some(_) => {
+                self.move_earlier(key, deadline);
+                true
+            }
+            None => false,
         }
-        trace!(TimerMoved { key, deadline });
-        self.order += 1;
-        (timer.deadline, timer.order) = (deadline, self.order);
-        true
     }
 
     /// Takes the timer out, and gives back its waker for the caller to drop.
@@ -121,14 +134,13 @@ impl Timers {
     pub(crate) fn remove(&mut self, key: Key) -> Option<Waker> {
         let timer = self.slots.remove(key)?;
         trace!(TimerCancelled { key });
-        self.stale += 1;
-        if self.slots.len() == 0 {
-            self.forget_entries();
+        if self.slots.len() == 0 && self.heap.capacity() > KEPT {
+            self.tidy();
         }
         Some(timer.waker)
     }
 
-    /// When to look for timers that are due: at the earliest deadline, or before, if a timer was moved since to a later time.
+    /// When to look for timers that are due: at the earliest deadline, or before, if a timer has an earlier entry.
     #[inline(always)]
     pub(crate) fn next(&mut self) -> Option<Instant> {
         if self.alive() == 0 { None } else { self.tidy_and_first() }
@@ -145,22 +157,19 @@ impl Timers {
     fn first(&mut self) -> Option<Instant> {
         loop {
             let top = *self.heap.peek()?;
-            match self.slots.at_mut(top.index) {
-                Some(timer) if timer.entry == top.order => return Some(top.deadline),
-                _ => {
-                    self.heap.pop();
-                    self.stale -= 1;
-                }
+            if self.slots.keep_or_forget(top) {
+                return Some(top.deadline);
             }
+            self.heap.pop();
         }
     }
 
-    /// The earliest deadline, also when timers were moved: what a foreign loop is told.
+    /// The earliest deadline, also where a timer has an earlier entry: what a foreign loop is told.
     pub(crate) fn earliest(&mut self) -> Option<Instant> {
         loop {
             let next = self.first()?;
             let top = *self.heap.peek()?;
-            if self.slots.at_mut(top.index)?.deadline == next {
+            if self.slots.place(top.index)?.1.as_ref()?.deadline == next {
                 return Some(next);
             }
             self.heap.pop();
@@ -185,31 +194,33 @@ impl Timers {
         &self,
         mut show: impl FnMut(Option<Number>, Instant, &'static Location<'static>),
     ) {
-        for (_, timer) in self.slots.iter() {
-            show(Number::behind(&timer.waker), timer.deadline, timer.at);
+        for (_, timer, entered) in self.slots.iter() {
+            let Some(Entered { deadline, .. }) = entered else { unreachable!("it waits") };
+            show(Number::behind(&timer.waker), *deadline, timer.at);
         }
     }
 
     /// Takes out all timers: their wakers, for the caller to drop.
     pub(crate) fn clear(&mut self) -> Vec<Waker> {
-        let keys: Vec<Key> = self.slots.iter().map(|(key, _)| key).collect();
+        let keys: Vec<Key> = self.slots.iter().map(|(key, ..)| key).collect();
         let timers = keys.into_iter().filter_map(|key| self.slots.remove(key));
         let wakers = timers.map(|timer| timer.waker).collect();
-        self.forget_entries();
+        self.heap = BinaryHeap::new();
+        self.slots.give_back();
         wakers
     }
 
-    /// The time of `entry` has come, and it is out of the heap: so is its timer, unless that was moved.
+    /// The time of `entry` has come, and it is out of the heap: so is its timer, unless that has a later deadline, or
+    /// the same and others of its equals come before.
     fn expire(&mut self, entry: Entry) -> Option<Waker> {
-        let timer = self.slots.at_mut(entry.index)?;
-        if timer.deadline == entry.deadline {
+        let (timer, note) = self.slots.place(entry.index)?;
+        let (order, deadline) = (timer?.order, note.take()?.deadline);
+        if order == entry.order {
             self.fired += 1;
             trace!(TimerFired { index: entry.index });
             return self.slots.remove_at(entry.index).map(|timer| timer.waker);
         }
-        timer.entry = timer.order;
-        let (deadline, order) = (timer.deadline, timer.order);
-        self.enter(Entry { deadline, order, ..entry });
+        self.enter(entry.index, deadline, order);
         None
     }
 
@@ -217,31 +228,36 @@ impl Timers {
     #[cold]
     #[inline(never)]
     fn move_earlier(&mut self, key: Key, deadline: Instant) {
-        let Some(timer) = self.slots.get_mut(key).filter(|timer| deadline < timer.deadline) else {
-            return;
-        };
-        trace!(TimerMoved { key, deadline });
-        self.order += 1;
-        (timer.deadline, timer.order, timer.entry) = (deadline, self.order, self.order);
-        self.stale += 1;
-        self.enter(Entry { deadline, order: self.order, index: key.index });
+        match self.slots.with_note(key) {
+            Some((timer, Some(entered))) if deadline < entered.deadline => {
+                trace!(TimerMoved { key, deadline });
+                self.order += 1;
+                timer.order = self.order;
+                self.enter(key.index, deadline, self.order);
+            }
+            _ => {}
+        }
     }
 
+    /// An entry for the timer in this place. Another one that it has says nothing any more.
     #[inline]
-    fn enter(&mut self, entry: Entry) {
+    fn enter(&mut self, index: u32, deadline: Instant, order: u64) {
         if self.heap.len() == self.heap.capacity() {
             self.tidy();
         }
-        self.heap.push(entry);
+        if let Some((_, entered)) = self.slots.place(index) {
+            *entered = Some(Entered { deadline, order });
+            self.heap.push(Entry { deadline, order, index });
+        }
     }
 
-    /// Keeps the heap at most twice as long as the list of timers, or 64 longer, and gives back the room of a burst.
+    /// Keeps the heap at most twice as long as the list of timers, or `FEW` longer, and gives back the room of a burst.
     #[inline]
     fn tidy(&mut self) {
-        if self.stale > 64 && self.stale > self.slots.len() {
+        if self.heap.len() > self.slots.len() + self.slots.len().max(FEW) {
             self.sweep();
         }
-        if self.heap.capacity() > 4 * self.heap.len() + 256 {
+        if self.heap.capacity() > 4 * self.heap.len() + KEPT {
             self.shrink();
         }
     }
@@ -255,21 +271,43 @@ impl Timers {
     #[cold]
     #[inline(never)]
     fn sweep(&mut self) {
-        let slots = &mut self.slots;
-        self.heap.retain(|entry| {
-            slots.at_mut(entry.index).is_some_and(|timer| timer.entry == entry.order)
-        });
-        self.stale = 0;
-    }
-
-    /// No timer is left, so no entry says anything.
-    #[inline]
-    fn forget_entries(&mut self) {
-        self.heap.clear();
-        self.stale = 0;
-        self.tidy();
+        self.heap.retain(|entry| self.slots.keep_or_forget(*entry));
     }
 }
+
+impl Entered {
+    /// Whether a new timer in this place can do with the entry. It is for the same timeout around the next read, which is a little later.
+    /// After a short one comes a long one: with its entry the loop would look up for nothing, again and again.
+    #[inline]
+    fn serves(&self, deadline: Instant) -> bool {
+        self.deadline <= deadline
+            && self.deadline.checked_add(A_LITTLE).is_some_and(|latest| deadline <= latest)
+    }
+}
+
+impl Slab<Timer, Option<Entered>> {
+    /// Whether a timer has this entry. If not, it is to be taken out of the heap: no next timer will find it here.
+    #[inline]
+    fn keep_or_forget(&mut self, entry: Entry) -> bool {
+        let Some((timer, note)) = self.place(entry.index) else { return false };
+        if note.as_ref().is_none_or(|entered| entered.order != entry.order) {
+            return false;
+        }
+        if timer.is_none() {
+            *note = None;
+        }
+        timer.is_some()
+    }
+}
+
+/// So many entries without a timer are of no weight.
+const FEW: usize = 64;
+
+/// Room for so many entries is kept.
+const KEPT: usize = 256;
+
+/// From one request of a connection to the next, while it has many.
+const A_LITTLE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 #[path = "../tests/inner/timers.rs"]

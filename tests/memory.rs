@@ -7,11 +7,11 @@ use std::future::{pending, poll_fn};
 use std::net::TcpStream;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::heap::{Heap, allocations, live};
 use support::{guard, watched};
 use waken::task::yield_now;
-use waken::time::{sleep, timeout};
+use waken::time::{sleep, timeout, timeout_at};
 use waken::{AsyncTcpListener, AsyncTcpStream, JoinHandle, Runtime, block_on, spawn};
 
 // ---- steps that allocate nothing --------------------------------------------------------------
@@ -127,6 +127,27 @@ fn a_million_sleeps_and_timeouts_that_are_given_up_allocate_nothing() {
                 assert!(poll_once(timeout(hour, pending::<()>())).await.is_none());
             }
             assert_eq!(allocations() - before, 0, "a million timers");
+        });
+    });
+}
+
+/// Each is earlier than the one before it, so each is entered anew, and the entries are swept from time to time.
+#[test]
+fn timeouts_of_several_lengths_that_are_given_up_in_turn_allocate_nothing() {
+    guard(60).cpu_ms(3_000).run(|| {
+        block_on(async {
+            let (mut before, at) = (0, Instant::now() + Duration::from_secs(1800));
+            for round in 0..100_100 {
+                if round == 100 {
+                    before = allocations();
+                }
+                for seconds in [3600, 60, 1] {
+                    let length = Duration::from_secs(seconds);
+                    assert!(poll_once(timeout(length, pending::<()>())).await.is_none());
+                }
+                assert!(poll_once(timeout_at(at, pending::<()>())).await.is_none());
+            }
+            assert_eq!(allocations() - before, 0, "400,000 timers");
         });
     });
 }

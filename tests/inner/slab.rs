@@ -6,7 +6,7 @@ use std::collections::HashMap;
 /// F02.
 #[test]
 fn a_key_finds_its_value_and_no_later_one() {
-    let mut slab = Slab::new();
+    let mut slab: Slab<_> = Slab::new();
     let first = slab.insert('a');
     assert_eq!(slab.remove(first), Some('a'));
     let second = slab.insert('b');
@@ -19,7 +19,7 @@ fn a_key_finds_its_value_and_no_later_one() {
 /// F02.
 #[test]
 fn an_old_key_stays_dead_after_the_table_gave_back_its_memory() {
-    let mut slab = Slab::new();
+    let mut slab: Slab<_> = Slab::new();
     let keys: Vec<Key> = (0..1000).map(|n| slab.insert(n)).collect();
     for &key in &keys {
         slab.remove(key);
@@ -32,7 +32,7 @@ fn an_old_key_stays_dead_after_the_table_gave_back_its_memory() {
 /// U13.
 #[test]
 fn stamps_may_wrap() {
-    let mut slab = Slab::new();
+    let mut slab: Slab<_> = Slab::new();
     slab.stamp = u32::MAX - 1;
     let keys: Vec<Key> = (0..4).map(|n| slab.insert(n)).collect();
     for (n, &key) in keys.iter().enumerate() {
@@ -43,7 +43,7 @@ fn stamps_may_wrap() {
 #[test]
 fn random_inserts_and_removes_agree_with_a_map() {
     for seed in 1..200u64 {
-        let (mut slab, mut model, mut random) = (Slab::new(), HashMap::new(), seed);
+        let (mut slab, mut model, mut random) = (Slab::<_>::new(), HashMap::new(), seed);
         for step in 0..500 {
             random ^= random << 13;
             random ^= random >> 7;
@@ -57,8 +57,26 @@ fn random_inserts_and_removes_agree_with_a_map() {
             }
             assert_eq!(slab.len(), model.len());
         }
-        for (key, value) in slab.iter() {
+        for (key, value, &()) in slab.iter() {
             assert_eq!(model.get(&key.to_bits()), Some(value), "seed {seed}");
         }
     }
+}
+
+#[test]
+fn a_note_stays_in_its_place_until_the_table_gives_back_its_memory() {
+    let mut slab: Slab<char, u32> = Slab::new();
+    let first = slab.insert('a');
+    assert_eq!(slab.with_note(first).map(|(_, note)| *note), Some(0));
+    *slab.with_note(first).unwrap().1 = 7;
+    slab.remove(first);
+    assert_eq!(slab.with_note(first), None);
+    assert_eq!(slab.place(first.index), Some((None, &mut 7)));
+    let second = slab.insert('b');
+    assert_eq!(slab.with_note(second), Some((&mut 'b', &mut 7)));
+    assert_eq!(slab.place(second.index + 1), None);
+    slab.remove(second);
+    slab.give_back();
+    let third = slab.insert('c');
+    assert_eq!(slab.with_note(third), Some((&mut 'c', &mut 0)));
 }

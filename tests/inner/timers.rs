@@ -21,12 +21,13 @@ fn wake(due: Vec<Waker>) {
     due.into_iter().for_each(Waker::wake);
 }
 
-/// M09.
+/// M09. Each is earlier than the one before it, so that the entry of that one does not serve.
 #[test]
 fn cancelled_timers_do_not_pile_up() {
     let (mut timers, now) = (Timers::new(), Instant::now());
-    for _ in 0..1_000_000 {
-        let key = timers.insert(now + Duration::from_secs(3600), Waker::noop().clone(), here());
+    for earlier in 0..1_000_000 {
+        let at = now + Duration::from_secs(3600) - Duration::from_nanos(earlier);
+        let key = timers.insert(at, Waker::noop().clone(), here());
         timers.remove(key);
     }
     assert!(timers.heap.capacity() <= 1024);
@@ -38,8 +39,12 @@ fn cancelled_timers_do_not_pile_up() {
 fn cancelled_timers_beside_one_that_lives_do_not_pile_up() {
     let (mut timers, now) = (Timers::new(), Instant::now());
     let hour = now + Duration::from_secs(3600);
-    let insert = |timers: &mut Timers| timers.insert(hour, Waker::noop().clone(), here());
-    let _lives = insert(&mut timers);
+    let mut earlier = hour + Duration::from_secs(3600);
+    let mut insert = |timers: &mut Timers| {
+        earlier -= Duration::from_nanos(1);
+        timers.insert(earlier, Waker::noop().clone(), here())
+    };
+    let _lives = timers.insert(hour, Waker::noop().clone(), here());
     for _ in 0..100_000 {
         let key = insert(&mut timers);
         timers.remove(key);
@@ -148,8 +153,102 @@ fn random_settings_agree_with_a_sorted_list() {
                 assert_eq!(timers.earliest(), earliest, "seed {seed}");
                 assert_eq!(timers.next(), earliest, "seed {seed}");
             }
-            assert_eq!(timers.heap.len(), timers.slots.len() + timers.stale, "seed {seed}");
+            holds(&mut timers);
         }
+    }
+}
+
+/// Every timer has one entry, no later than its deadline and its order. A place without a timer has one or none.
+fn holds(timers: &mut Timers) {
+    let mut entries = timers.heap.clone().into_vec();
+    entries.sort_by_key(|entry| entry.order);
+    let find = |order: u64| entries.binary_search_by_key(&order, |it| it.order).unwrap();
+    for (key, timer, entered) in timers.slots.iter() {
+        let Entered { deadline, order } = entered.as_ref().unwrap();
+        let entry = entries[find(*order)];
+        assert_eq!(entry.index, key.index);
+        assert!((entry.deadline, entry.order) <= (*deadline, timer.order));
+    }
+    let mut index = 0;
+    while let Some((timer, entered)) = timers.slots.place(index) {
+        if let (None, Some(Entered { deadline, order })) = (timer, entered) {
+            let entry = entries[find(*order)];
+            assert!(entry.index == index && entry.deadline <= *deadline);
+        }
+        index += 1;
+    }
+}
+
+/// M07: what a timeout around each read does, and one deadline for several steps.
+#[test]
+fn a_timer_that_is_given_up_leaves_its_entry_to_one_that_is_a_little_later() {
+    let (mut timers, now) = (Timers::new(), Instant::now());
+    let at = |ms| now + Duration::from_millis(ms);
+    let insert = |timers: &mut Timers, at| timers.insert(at, Waker::noop().clone(), here());
+    for step in 1..1000 {
+        let key = insert(&mut timers, at(50 * step));
+        timers.remove(key);
+        let same = insert(&mut timers, at(50 * step));
+        timers.remove(same);
+        assert_eq!(timers.heap.len(), 1);
+    }
+    insert(&mut timers, at(50_000));
+    holds(&mut timers);
+    assert_eq!((timers.heap.len(), timers.next()), (1, Some(at(50))));
+    assert_eq!(timers.earliest(), Some(at(50_000)));
+    assert!(timers.fire(at(49_999)).is_empty(), "not before its deadline");
+    assert_eq!(timers.fire(at(50_000)).len(), 1);
+}
+
+/// Of an earlier one, the loop would sleep too long with it; of one that is much later, it would look up for nothing.
+#[test]
+fn a_timer_that_is_earlier_or_much_later_than_the_last_one_in_its_place_is_entered_anew() {
+    for (ms, other) in [(2000, 1999), (2000, 1), (1, 60_000), (1, 102)] {
+        let (mut timers, now) = (Timers::new(), Instant::now());
+        let at = |ms| now + Duration::from_millis(ms);
+        let key = timers.insert(at(ms), Waker::noop().clone(), here());
+        timers.remove(key);
+        timers.insert(at(other), Waker::noop().clone(), here());
+        holds(&mut timers);
+        assert_eq!(timers.next(), Some(at(other)), "after one of {ms} ms");
+        assert!(timers.fire(at(other - 1)).is_empty());
+        assert_eq!(timers.fire(at(other)).len(), 1);
+    }
+}
+
+/// An entry that is out of the heap is not there for anybody.
+#[test]
+fn an_entry_that_came_up_or_was_swept_is_left_to_nobody() {
+    for many in [1, 1000] {
+        let (mut timers, now) = (Timers::new(), Instant::now());
+        let at = |ms| now + Duration::from_millis(ms);
+        let insert = |timers: &mut Timers, at| timers.insert(at, Waker::noop().clone(), here());
+        let _lives = insert(&mut timers, at(1000));
+        let keys: Vec<Key> = (0..many).map(|_| insert(&mut timers, at(10))).collect();
+        keys.into_iter().for_each(|key| drop(timers.remove(key)));
+        assert_eq!(timers.next(), Some(at(1000)));
+        assert_eq!(timers.heap.len(), 1, "{many} came up, or were swept");
+        for _ in 0..many {
+            insert(&mut timers, at(20));
+        }
+        holds(&mut timers);
+        assert_eq!(timers.next(), Some(at(20)));
+        assert_eq!(timers.fire(at(20)).len(), many);
+    }
+}
+
+#[test]
+fn timers_of_several_lengths_that_are_given_up_in_turn_need_no_room_again_and_again() {
+    let (mut timers, now) = (Timers::new(), Instant::now());
+    let at = |second| now + Duration::from_secs(second);
+    for round in 0..1000 {
+        for second in [3600, 60, 1] {
+            let key = timers.insert(at(second), Waker::noop().clone(), here());
+            timers.remove(key);
+            holds(&mut timers);
+        }
+        assert!(timers.heap.capacity() <= KEPT);
+        assert!(round < 50 || timers.heap.capacity() > FEW, "it grows anew all the time");
     }
 }
 
@@ -175,6 +274,24 @@ fn equal_deadlines_fire_in_the_order_they_were_set_even_after_a_move() {
     }
     wake(timers.fire(at));
     assert!(log.lock().unwrap().iter().copied().eq(0..24), "{log:?}");
+}
+
+/// M05: whoever comes into a place that was left has no right to its entry's time, only to its own.
+#[test]
+fn equal_deadlines_fire_in_the_order_they_were_set_also_in_a_place_that_was_left() {
+    let (mut timers, now, log) = (Timers::new(), Instant::now(), Arc::default());
+    let waker = |n| Waker::from(Arc::new(Log(n, Arc::clone(&log))));
+    let at = now + Duration::from_secs(1);
+    let before = |ms| at - Duration::from_millis(ms);
+    for (n, left) in [at, before(1), before(500)].into_iter().enumerate() {
+        let left = timers.insert(left, waker(99), here());
+        timers.insert(at, waker(2 * n as u32), here());
+        timers.remove(left);
+        timers.insert(at, waker(2 * n as u32 + 1), here());
+    }
+    holds(&mut timers);
+    wake(timers.fire(at));
+    assert!(log.lock().unwrap().iter().copied().eq(0..6), "{log:?}");
 }
 
 /// A reset to the deadline that a timer has already is no move, whether its entry was renewed since the last one or not.
