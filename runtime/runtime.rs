@@ -160,6 +160,7 @@ impl Parts {
         }
     }
 
+    /// Where somebody looks on, or a turn has a bound.
     #[cold]
     #[inline(never)]
     fn turn_watched(&self, most: usize) {

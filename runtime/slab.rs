@@ -7,7 +7,8 @@
 //! The stamp counts insertions into the whole table, so a key that has gone stale fits nothing that
 //! came later, until 2^32 insertions have passed *and* the same entry is hit.
 //!
-//! A note stands beside each place, and stays when the value goes: for the timers. Others have none, `()`.
+//! A note stands beside each entry, and stays when the value goes, until an empty table gives back its memory. The timers have
+//! one; the others `()`.
 
 use std::mem;
 
@@ -120,7 +121,7 @@ impl<T, N: Default> Slab<T, N> {
         self.place(index)?.0
     }
 
-    /// The same, beside the note of that place; `None` where there is no such place.
+    /// The same, with its note; `None` where there is no such entry.
     #[inline]
     pub(crate) fn place(&mut self, index: u32) -> Option<(Option<&mut T>, &mut N)> {
         let entry = self.entries.get_mut(index as usize)?;
@@ -148,14 +149,10 @@ impl<T, N: Default> Slab<T, N> {
         }
     }
 
-    /// Of an empty table: a burst is over, or its notes are to go. Stamps go on counting, so no old key comes to life again.
+    /// A burst is over. Stamps go on counting, so no old key comes to life again.
     #[cold]
     #[inline(never)]
-    pub(crate) fn give_back(&mut self) {
-        debug_assert!(
-            self.len == 0,
-            "values would be dropped under a borrow, and counted for ever"
-        );
+    fn give_back(&mut self) {
         self.entries = Vec::new();
         self.free = NONE;
     }

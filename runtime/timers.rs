@@ -7,12 +7,12 @@
 //!
 //! An entry of the heap stands at its timer's deadline or before it; when its time has come and the deadline is later, the timer
 //! is entered anew. So a timer that is moved to a *later* time writes its slot and nothing else; and one that is given up leaves
-//! its entry to the next timer in its place, if that has the same deadline or one that is a little later. An idle timeout does one
-//! or the other at every request, so it costs the heap nothing, and the loop looks up for nothing once in a minute, for a
-//! timeout of a minute.
+//! its entry to the next timer in its place, if that has the same deadline or one that is a little later. An idle timeout that
+//! is moved does the first; one around each read does the second, while requests come close after each other. Then the heap
+//! is left alone, and the loop looks up for nothing once in a minute, for a timeout of a minute.
 //!
 //! The heap is never searched. An entry without a timer says nothing when it comes up. When more than half of all are such they
-//! are swept: in the next turn, before the heap would have to grow, or when the last timer of many goes.
+//! are swept: in the next turn, or before the heap would have to grow; and if no timer is left when a turn is over, they go.
 
 use crate::number::Number;
 use crate::slab::{Key, Slab};
@@ -24,7 +24,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 pub(crate) struct Timers {
-    slots: Slab<Timer, Option<Entered>>,
+    slots: Slab<Timer, Option<Note>>,
     /// One entry for each timer, and entries that no timer has.
     heap: BinaryHeap<Entry>,
     /// Counts settings, so that equal deadlines fire in the order in which they were set.
@@ -38,12 +38,12 @@ struct Timer {
     at: &'static Location<'static>,
 }
 
-/// What is in the heap for a place, whether a timer is there or was.
-struct Entered {
+/// Of a place that has an entry in the heap, whether a timer is there or was.
+struct Note {
     /// Of the timer, or of the last one. The entry stands there, or before.
     deadline: Instant,
-    /// Of the entry. Another than the timer's own if that was moved, or has found it here.
-    order: u64,
+    /// The `order` of the entry. Another than the timer's own if that was moved, or has found the entry here.
+    entry: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl Timers {
         trace!(TimerSet { key: self.slots.next_key(), of: Number::behind(&waker), deadline, at });
         let key = self.slots.insert(Timer { order, waker, at });
         match self.slots.with_note(key) {
-            Some((_, Some(entered))) if entered.serves(deadline) => entered.deadline = deadline,
+            Some((_, Some(note))) if note.serves(deadline) => note.deadline = deadline,
             _ => self.enter(key.index, deadline, order),
         }
         key
@@ -115,10 +115,10 @@ impl Timers {
     #[inline(always)]
     pub(crate) fn reset(&mut self, key: Key, deadline: Instant) -> bool {
         match self.slots.with_note(key) {
-            Some((timer, Some(entered))) if entered.deadline < deadline => {
+            Some((timer, Some(note))) if note.deadline < deadline => {
                 trace!(TimerMoved { key, deadline });
                 self.order += 1;
-                (timer.order, entered.deadline) = (self.order, deadline);
+                (timer.order, note.deadline) = (self.order, deadline);
                 true
             }
             Some(_) => {
@@ -134,31 +134,29 @@ impl Timers {
     pub(crate) fn remove(&mut self, key: Key) -> Option<Waker> {
         let timer = self.slots.remove(key)?;
         trace!(TimerCancelled { key });
-        if self.slots.len() == 0 && self.heap.capacity() > KEPT {
-            self.tidy();
-        }
         Some(timer.waker)
     }
 
     /// When to look for timers that are due: at the earliest deadline, or before, if a timer has an earlier entry.
     #[inline(always)]
     pub(crate) fn next(&mut self) -> Option<Instant> {
-        if self.alive() == 0 { None } else { self.tidy_and_first() }
+        // Also where no timer is left: the entries go, or would be past by the time of the next timer, and serve it badly.
+        if self.heap.is_empty() { None } else { self.tidy_and_first() }
     }
 
     /// Asked for once a turn, so this is where a burst of timers that were given up is swept.
     #[inline(never)]
     fn tidy_and_first(&mut self) -> Option<Instant> {
         self.tidy();
-        self.first()
+        self.first().map(|first| first.deadline)
     }
 
-    /// The time of the first entry that a timer has.
-    fn first(&mut self) -> Option<Instant> {
+    /// The first entry that a timer has.
+    fn first(&mut self) -> Option<Entry> {
         loop {
             let top = *self.heap.peek()?;
             if self.slots.keep_or_forget(top) {
-                return Some(top.deadline);
+                return Some(top);
             }
             self.heap.pop();
         }
@@ -167,23 +165,21 @@ impl Timers {
     /// The earliest deadline, also where a timer has an earlier entry: what a foreign loop is told.
     pub(crate) fn earliest(&mut self) -> Option<Instant> {
         loop {
-            let next = self.first()?;
-            let top = *self.heap.peek()?;
-            if self.slots.place(top.index)?.1.as_ref()?.deadline == next {
-                return Some(next);
+            let top = self.first()?;
+            if self.slots.place(top.index)?.1.as_ref()?.deadline == top.deadline {
+                return Some(top.deadline);
             }
             self.heap.pop();
-            let _moved = self.expire(top);
+            let _later = self.expire(top);
         }
     }
 
     /// Takes out the timers whose deadline is not after `now`: whom to wake, in the order of their deadlines.
     pub(crate) fn fire(&mut self, now: Instant) -> Vec<Waker> {
         let mut due = Vec::new();
-        while self.first().is_some_and(|first| first <= now) {
-            if let Some(top) = self.heap.pop() {
-                due.extend(self.expire(top));
-            }
+        while let Some(top) = self.first().filter(|first| first.deadline <= now) {
+            self.heap.pop();
+            due.extend(self.expire(top));
         }
         self.tidy();
         due
@@ -194,8 +190,8 @@ impl Timers {
         &self,
         mut show: impl FnMut(Option<Number>, Instant, &'static Location<'static>),
     ) {
-        for (_, timer, entered) in self.slots.iter() {
-            let Some(Entered { deadline, .. }) = entered else { unreachable!("it waits") };
+        for (_, timer, note) in self.slots.iter() {
+            let Some(Note { deadline, .. }) = note else { unreachable!("it waits") };
             show(Number::behind(&timer.waker), *deadline, timer.at);
         }
     }
@@ -205,8 +201,8 @@ impl Timers {
         let keys: Vec<Key> = self.slots.iter().map(|(key, ..)| key).collect();
         let timers = keys.into_iter().filter_map(|key| self.slots.remove(key));
         let wakers = timers.map(|timer| timer.waker).collect();
-        self.heap = BinaryHeap::new();
-        self.slots.give_back();
+        self.sweep(); // No timer is left: so no entry, and no note of one.
+        self.shrink();
         wakers
     }
 
@@ -229,7 +225,7 @@ impl Timers {
     #[inline(never)]
     fn move_earlier(&mut self, key: Key, deadline: Instant) {
         match self.slots.with_note(key) {
-            Some((timer, Some(entered))) if deadline < entered.deadline => {
+            Some((timer, Some(note))) if deadline < note.deadline => {
                 trace!(TimerMoved { key, deadline });
                 self.order += 1;
                 timer.order = self.order;
@@ -245,8 +241,8 @@ impl Timers {
         if self.heap.len() == self.heap.capacity() {
             self.tidy();
         }
-        if let Some((_, entered)) = self.slots.place(index) {
-            *entered = Some(Entered { deadline, order });
+        if let Some((_, note)) = self.slots.place(index) {
+            *note = Some(Note { deadline, entry: order });
             self.heap.push(Entry { deadline, order, index });
         }
     }
@@ -275,9 +271,10 @@ impl Timers {
     }
 }
 
-impl Entered {
-    /// Whether a new timer in this place can do with the entry. It is for the same timeout around the next read, which is a little later.
-    /// After a short one comes a long one: with its entry the loop would look up for nothing, again and again.
+impl Note {
+    /// Whether a new timer in this place can do with the entry. Meant is the same timeout around the next read, a little later
+    /// than the last: however old the entry is then, the loop looks up for it once. A long timeout after a short one
+    /// would have it look up each time.
     #[inline]
     fn serves(&self, deadline: Instant) -> bool {
         self.deadline <= deadline
@@ -285,12 +282,13 @@ impl Entered {
     }
 }
 
-impl Slab<Timer, Option<Entered>> {
-    /// Whether a timer has this entry. If not, it is to be taken out of the heap: no next timer will find it here.
+/// Of the table alone, since a sweep has the heap.
+impl Slab<Timer, Option<Note>> {
+    /// Whether a timer has this entry. If not, its place forgets it, and the caller takes it out of the heap.
     #[inline]
     fn keep_or_forget(&mut self, entry: Entry) -> bool {
         let Some((timer, note)) = self.place(entry.index) else { return false };
-        if note.as_ref().is_none_or(|entered| entered.order != entry.order) {
+        if note.as_ref().is_none_or(|note| note.entry != entry.order) {
             return false;
         }
         if timer.is_none() {
@@ -303,7 +301,7 @@ impl Slab<Timer, Option<Entered>> {
 /// So many entries without a timer are of no weight.
 const FEW: usize = 64;
 
-/// Room for so many entries is kept.
+/// Less room than for so many entries is not worth giving back.
 const KEPT: usize = 256;
 
 /// From one request of a connection to the next, while it has many.

@@ -131,7 +131,7 @@ fn a_million_sleeps_and_timeouts_that_are_given_up_allocate_nothing() {
     });
 }
 
-/// Each is earlier than the one before it, so each is entered anew, and the entries are swept from time to time.
+/// Each is earlier than the one before it, or much later, so each is entered anew, and the entries are swept from time to time.
 #[test]
 fn timeouts_of_several_lengths_that_are_given_up_in_turn_allocate_nothing() {
     guard(60).cpu_ms(3_000).run(|| {

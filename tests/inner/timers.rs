@@ -102,12 +102,13 @@ fn however_long_the_clock_has_run_timers_fire_when_they_are_due() {
     assert!(timers.remove(last).is_some());
 }
 
-/// M05, M07.
+/// M05, M07: who is woken, and in which order.
 #[test]
 fn random_settings_agree_with_a_sorted_list() {
     for seed in 1..200u64 {
-        let (mut timers, start) = (Timers::new(), Instant::now());
-        let mut model: Vec<(Key, Duration, Arc<Count>)> = Vec::new();
+        let (mut timers, start, mut settings) = (Timers::new(), Instant::now(), 0);
+        // Until when, which setting that was, and who is to be woken.
+        let mut model: Vec<(Key, (Duration, u64), Waker)> = Vec::new();
         let mut random = seed;
         let mut next = |below: u64| {
             random ^= random << 13;
@@ -119,35 +120,36 @@ fn random_settings_agree_with_a_sorted_list() {
         for _ in 0..300 {
             let (pick, at) =
                 (next(model.len() as u64 + 1) as usize, now + Duration::from_millis(next(50)));
+            // Some are too late for an entry that was left to serve them.
+            let at = at + Duration::from_millis(500 * (next(10) / 9));
+            settings += 1;
             match next(5) {
                 0 | 1 => {
-                    let count = Arc::new(Count(AtomicUsize::new(0)));
-                    model.push((
-                        timers.insert(start + at, count.clone().into(), here()),
-                        at,
-                        count,
-                    ));
+                    let waker = Waker::from(Arc::new(Count(AtomicUsize::new(0))));
+                    let key = timers.insert(start + at, waker.clone(), here());
+                    model.push((key, (at, settings), waker));
                 }
                 2 if pick < model.len() => drop(timers.remove(model.swap_remove(pick).0)),
                 3 if pick < model.len() => {
-                    assert!(timers.reset(model[pick].0, start + at), "seed {seed}");
-                    model[pick].1 = at;
+                    let (key, was, _) = &mut model[pick];
+                    assert!(timers.reset(*key, start + at), "seed {seed}");
+                    if at != was.0 {
+                        *was = (at, settings);
+                    }
                 }
                 _ => {
                     now += Duration::from_millis(next(20));
-                    wake(timers.fire(start + now));
-                    model.retain(|(_, at, count)| {
-                        assert_eq!(
-                            count.0.load(Ordering::Relaxed),
-                            usize::from(*at <= now),
-                            "seed {seed}"
-                        );
-                        *at > now
-                    });
+                    let due = timers.fire(start + now);
+                    model.sort_by_key(|(_, at, _)| *at);
+                    let later = model.partition_point(|(_, (at, _), _)| *at <= now);
+                    let due_first = model.drain(..later).map(|(_, _, waker)| waker);
+                    let same = |(a, b): (&Waker, Waker)| a.will_wake(&b);
+                    assert_eq!(due.len(), later, "seed {seed}");
+                    assert!(due.iter().zip(due_first).all(same), "seed {seed}");
                 }
             }
             assert_eq!(timers.alive(), model.len(), "seed {seed}");
-            let earliest = model.iter().map(|(_, at, _)| start + *at).min();
+            let earliest = model.iter().map(|(_, (at, _), _)| start + *at).min();
             assert!(timers.next() <= earliest, "seed {seed}");
             if next(2) == 0 {
                 assert_eq!(timers.earliest(), earliest, "seed {seed}");
@@ -163,23 +165,23 @@ fn holds(timers: &mut Timers) {
     let mut entries = timers.heap.clone().into_vec();
     entries.sort_by_key(|entry| entry.order);
     let find = |order: u64| entries.binary_search_by_key(&order, |it| it.order).unwrap();
-    for (key, timer, entered) in timers.slots.iter() {
-        let Entered { deadline, order } = entered.as_ref().unwrap();
-        let entry = entries[find(*order)];
+    for (key, timer, note) in timers.slots.iter() {
+        let Note { deadline, entry } = note.as_ref().unwrap();
+        let entry = entries[find(*entry)];
         assert_eq!(entry.index, key.index);
         assert!((entry.deadline, entry.order) <= (*deadline, timer.order));
     }
     let mut index = 0;
-    while let Some((timer, entered)) = timers.slots.place(index) {
-        if let (None, Some(Entered { deadline, order })) = (timer, entered) {
-            let entry = entries[find(*order)];
+    while let Some((timer, note)) = timers.slots.place(index) {
+        if let (None, Some(Note { deadline, entry })) = (timer, note) {
+            let entry = entries[find(*entry)];
             assert!(entry.index == index && entry.deadline <= *deadline);
         }
         index += 1;
     }
 }
 
-/// M07: what a timeout around each read does, and one deadline for several steps.
+/// M04, M07: what a timeout around each read does, and one deadline for several steps.
 #[test]
 fn a_timer_that_is_given_up_leaves_its_entry_to_one_that_is_a_little_later() {
     let (mut timers, now) = (Timers::new(), Instant::now());
@@ -200,7 +202,7 @@ fn a_timer_that_is_given_up_leaves_its_entry_to_one_that_is_a_little_later() {
     assert_eq!(timers.fire(at(50_000)).len(), 1);
 }
 
-/// Of an earlier one, the loop would sleep too long with it; of one that is much later, it would look up for nothing.
+/// M04, M07: for an earlier one the loop would sleep too long; for one that is much later, it would look up for nothing.
 #[test]
 fn a_timer_that_is_earlier_or_much_later_than_the_last_one_in_its_place_is_entered_anew() {
     for (ms, other) in [(2000, 1999), (2000, 1), (1, 60_000), (1, 102)] {
@@ -216,7 +218,7 @@ fn a_timer_that_is_earlier_or_much_later_than_the_last_one_in_its_place_is_enter
     }
 }
 
-/// An entry that is out of the heap is not there for anybody.
+/// F02, M07: an entry that is out of the heap is not there for anybody.
 #[test]
 fn an_entry_that_came_up_or_was_swept_is_left_to_nobody() {
     for many in [1, 1000] {
@@ -237,6 +239,7 @@ fn an_entry_that_came_up_or_was_swept_is_left_to_nobody() {
     }
 }
 
+/// M09.
 #[test]
 fn timers_of_several_lengths_that_are_given_up_in_turn_need_no_room_again_and_again() {
     let (mut timers, now) = (Timers::new(), Instant::now());
@@ -250,6 +253,18 @@ fn timers_of_several_lengths_that_are_given_up_in_turn_need_no_room_again_and_ag
         assert!(timers.heap.capacity() <= KEPT);
         assert!(round < 50 || timers.heap.capacity() > FEW, "it grows anew all the time");
     }
+}
+
+/// M04: it would be past by the time of the next timer, and the loop would look up for nothing at each.
+#[test]
+fn an_entry_that_nobody_has_when_the_turn_is_over_serves_nobody() {
+    let (mut timers, now) = (Timers::new(), Instant::now());
+    let at = |ms| now + Duration::from_millis(ms);
+    let key = timers.insert(at(10), Waker::noop().clone(), here());
+    timers.remove(key);
+    assert_eq!(timers.next(), None);
+    timers.insert(at(60), Waker::noop().clone(), here());
+    assert_eq!(timers.next(), Some(at(60)));
 }
 
 /// Writes down who was woken.
