@@ -99,7 +99,7 @@ impl Registration {
 /// Waits for all of `interest`, with the tickets of a reader and of a writer.
 fn wait(source: &Source, interest: Interest, tickets: [&mut Ticket; 2], cx: &Context<'_>, at: At) {
     let [read, write] = tickets;
-    trace!(WaitsFor { source: source.index(), urgent_only: !interest.has(Interest::READABLE) });
+    trace!(WaitsFor { source: source.index, urgent_only: !interest.has(Interest::READABLE) });
     if interest.reads() {
         source.wait::<Read>(read, cx.waker(), at);
     }

@@ -17,7 +17,8 @@
 //! out of credit after a few looks in vain, and only sleeps that an event ended soon bring it back.
 //!
 //! And there is a look only where it hastens somebody: in a conversation, of few. Bytes that pour in do not pour
-//! faster because we are awake; and where many are under way, some of them come while others are served.
+//! faster because we are awake; and where many are under way, some of them come while others are served. (Also where each
+//! wait finds few of them, since we are quicker than whoever sends: awake we would only serve them in smaller pieces.)
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -40,6 +41,8 @@ const SLEEPS: i64 = 64;
 const CREDIT: i64 = 16;
 /// Events between two waits, up to which looking makes answers come sooner. From eight connections on it did not.
 const FEW: u64 = 4;
+/// Descriptors that take turns, one or a few at a time: where more do, nobody looks. With 16 it may pay, with 1,000 it did not.
+const CROWD: u32 = 32;
 
 impl Patience {
     /// With zero there is never a look. Trust is earned: at first there is none either.
@@ -63,6 +66,11 @@ impl Patience {
     pub(crate) fn expects(&self, talked: bool, seen: u64) -> bool {
         let before = self.seen.replace(seen);
         talked && seen - before <= FEW
+    }
+
+    /// Whether to look hastens anybody where so many descriptors take turns.
+    pub(crate) fn hastens(&self, crowd: u32) -> bool {
+        crowd <= CROWD
     }
 
     /// Whether to look at the clock for a sleep that begins without a look: for one in eight. It costs a few percent of a

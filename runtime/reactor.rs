@@ -23,6 +23,7 @@ use std::mem;
 use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 pub(crate) struct Reactor {
@@ -36,6 +37,9 @@ pub(crate) struct Reactor {
     pub(crate) more: Cell<bool>,
     pub(crate) waits: Cell<u64>,
     pub(crate) seen: Cell<u64>,
+    /// How many of them the last wait found that found any, until `crowd` is asked; and what that said then.
+    found: Cell<usize>,
+    crowd: Cell<u32>,
     pub(crate) spurious: Cell<u64>,
     pub(crate) ctls: Cell<u64>,
 }
@@ -65,6 +69,8 @@ impl Reactor {
             more: Cell::new(false),
             waits: Cell::new(0),
             seen: Cell::new(0),
+            found: Cell::new(0),
+            crowd: Cell::new(0),
             spurious: Cell::new(0),
             ctls: Cell::new(0),
         }
@@ -88,7 +94,8 @@ impl Reactor {
         self.ctls.set(self.ctls.get() + 1);
         self.epoll.add(fd, bits, key.to_bits())?;
         trace!(Register { fd, bits, key });
-        let source = Arc::new(Source::new(self.runtime, key.index, fd));
+        let seen = self.seen.get() as u32;
+        let source = Arc::new(Source::new(self.runtime, key.index, fd, seen));
         sources.insert(source.clone());
         self.alive.set(sources.len());
         Ok(source)
@@ -115,10 +122,10 @@ impl Reactor {
     pub(crate) fn forget(&self, source: &Source) {
         let mut watched = self.watched.borrow_mut();
         // After the end of the runtime it is not there.
-        let there = watched.sources.at_mut(source.index());
+        let there = watched.sources.at_mut(source.index);
         if there.is_some_and(|there| ptr::eq(&**there, source)) {
-            trace!(Deregister { runtime: source.runtime(), source: source.index() });
-            watched.sources.remove_at(source.index());
+            trace!(Deregister { runtime: source.runtime(), source: source.index });
+            watched.sources.remove_at(source.index);
             self.alive.set(watched.sources.len());
         }
         drop(watched);
@@ -148,6 +155,9 @@ impl Reactor {
             self.more.set(true);
         }
         self.seen.set(self.seen.get() + n as u64);
+        if n > 0 {
+            self.found.set(n); // One that finds none leaves the buffer as it is.
+        }
         for (datum, bits) in events.first(n) {
             trace!(Ready { datum, bits });
             let woken = match sources.get(Key::from_bits(datum)) {
@@ -173,6 +183,20 @@ impl Reactor {
         self.wait(Some(timeout))
     }
 
+    /// How many descriptors take turns, more or less: so many events came from one event to the next of a descriptor that was
+    /// found last, as far as this was asked then; and no more than there are. It touches what was found, so it is asked when
+    /// that is little.
+    pub(crate) fn crowd(&self) -> u32 {
+        let Watched { sources, events, .. } = &*self.watched.borrow();
+        let (seen, found) = (self.seen.get() as u32, self.found.take());
+        if found > 0 {
+            let found = events.first(found).filter_map(|(it, _)| sources.get(Key::from_bits(it)));
+            let since = found.map(|it| seen.wrapping_sub(it.seen.swap(seen, Relaxed)));
+            self.crowd.set(since.max().unwrap_or(0));
+        }
+        self.crowd.get().min(self.alive.get() as u32)
+    }
+
     /// What a foreign loop waits for: readable when `wait` would find events.
     pub(crate) fn epoll(&self) -> &Epoll {
         &self.epoll
@@ -189,3 +213,7 @@ impl Reactor {
         source::close_all(self.runtime)
     }
 }
+
+#[cfg(test)]
+#[path = "../tests/inner/reactor.rs"]
+mod tests;

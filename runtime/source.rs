@@ -52,7 +52,9 @@ pub(crate) struct Source {
     fd: RawFd,
     runtime: u32,
     /// Where it is in the reactor's table.
-    index: u32,
+    pub(crate) index: u32,
+    /// How many events there had been when it had one last, as far as the reactor has asked.
+    pub(crate) seen: AtomicU32,
     // The place of the reader: who stands there, whose place it is or was last, and where in the program.
     number: AtomicU64,
     ticket: AtomicU32,
@@ -130,12 +132,13 @@ const URGES: i32 = EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR;
 const MORE_BEHIND: u32 = (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI) as u32 | WAS_URGENT;
 
 impl Source {
-    pub(crate) fn new(runtime: u32, index: u32, fd: RawFd) -> Source {
+    pub(crate) fn new(runtime: u32, index: u32, fd: RawFd, seen: u32) -> Source {
         Source {
             state: AtomicU32::new(READ_READY | WRITE_READY),
             fd,
             runtime,
             index,
+            seen: AtomicU32::new(seen),
             number: AtomicU64::new(0),
             ticket: AtomicU32::new(0),
             at: AtomicLocation::default(),
@@ -144,10 +147,6 @@ impl Source {
 
     pub(crate) fn fd(&self) -> RawFd {
         self.fd
-    }
-
-    pub(crate) fn index(&self) -> u32 {
-        self.index
     }
 
     #[inline]

@@ -13,6 +13,7 @@
 //!
 //! The heap is never searched. An entry without a timer says nothing when it comes up. When more than half of all are such they
 //! are swept: in the next turn, or before the heap would have to grow; and if no timer is left when a turn is over, they go.
+//! (So what a runtime keeps that nobody runs any more is there until it ends.)
 
 use crate::number::Number;
 use crate::slab::{Key, Slab};

@@ -16,6 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use support::{cpu, guard, sleeps, watched};
 use waken::runtime::Next;
+use waken::task::yield_now;
 use waken::time::sleep;
 use waken::{AsyncTcpStream, Builder, Runtime};
 
@@ -256,6 +257,56 @@ fn neither_a_timer_nor_a_turn_is_late_or_early_because_of_a_look() {
             runtime.turn(Some(time)).unwrap();
             assert!(begin.elapsed() >= time);
             assert!(begin.elapsed() < time + LATE, "{:?} for {time:?}", begin.elapsed());
+        }
+    });
+}
+
+/// Each wait finds one of them, and yet they are many. Also where the last wait before the answer found none, since the task had
+/// yielded.
+#[test]
+fn where_many_take_turns_nobody_looks() {
+    looking(|| {
+        let runtime = patient();
+        let (_idle, _peers): (Vec<_>, Vec<_>) = {
+            let _entered = runtime.enter();
+            (0..64).map(|_| pair()).unzip()
+        };
+        for (many, yields) in [(16, false), (64, false), (64, true)] {
+            until_it_looks(&runtime, runtime.metrics().looks + 16);
+            let (streams, mut peers): (Vec<_>, Vec<_>) = {
+                let _entered = runtime.enter();
+                (0..many).map(|_| pair()).unzip()
+            };
+            let answering = thread::spawn(move || {
+                let mut byte = [0];
+                for peer in (0..many).cycle() {
+                    if peers[peer].read(&mut byte).unwrap() == 0 {
+                        return;
+                    }
+                    peers[peer].write_all(&byte).unwrap();
+                }
+            });
+            let in_turn = async |rounds| {
+                for stream in streams.iter().cycle().take(many * rounds) {
+                    stream.write_all(b"?").await.unwrap();
+                    if yields {
+                        yield_now().await;
+                    }
+                    assert_eq!(stream.read(&mut [0]).await.unwrap(), 1);
+                }
+            };
+            runtime.block_on(async {
+                in_turn(2).await; // At first they are new.
+                let before = runtime.metrics().looks;
+                in_turn(20).await;
+                while many == 16 && runtime.metrics().looks == before {
+                    in_turn(20).await;
+                }
+                let looked = runtime.metrics().looks - before;
+                assert!(many == 16 || looked == 0, "{many} in turn, yields: {yields}: {looked}");
+            });
+            drop(streams);
+            answering.join().unwrap();
         }
     });
 }

@@ -69,7 +69,8 @@ impl Parts {
         let seen = self.reactor.seen.get();
         // Who may not sleep has nothing to learn, and leaves the answer to be expected by who may.
         let may_sleep = left != Some(Duration::ZERO);
-        let expects = self.patience.expects(may_sleep && current::has_talked(), seen);
+        let expects = self.patience.expects(may_sleep && current::has_talked(), seen)
+            && self.patience.hastens(self.reactor.crowd());
         let limit = self.patience.limit();
         if !expects || limit.is_zero() && !self.patience.is_to_time() {
             return self.sleep(left);
