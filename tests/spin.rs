@@ -7,7 +7,7 @@ mod support;
 use peer::pair;
 use std::env;
 use std::future::poll_fn;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -277,13 +277,20 @@ fn where_many_take_turns_nobody_looks() {
                 let _entered = runtime.enter();
                 (0..many).map(|_| pair()).unzip()
             };
+            // It stays awake: if it slept, it might be woken on the core of who looks for its answer.
             let answering = thread::spawn(move || {
-                let mut byte = [0];
-                for peer in (0..many).cycle() {
-                    if peers[peer].read(&mut byte).unwrap() == 0 {
-                        return;
+                let (mut byte, mut turn) = ([0], 0);
+                peers.iter().for_each(|peer| peer.set_nonblocking(true).unwrap());
+                loop {
+                    match peers[turn % many].read(&mut byte) {
+                        Ok(1) => peers[turn % many].write_all(&byte).unwrap(),
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                            thread::yield_now();
+                            continue;
+                        }
+                        _ => return,
                     }
-                    peers[peer].write_all(&byte).unwrap();
+                    turn += 1;
                 }
             });
             let in_turn = async |rounds| {
