@@ -1,6 +1,7 @@
 //! The parts of a runtime, and the way home to them. A socket, a timer and a handle hold numbers; here they find
 //! what the numbers mean, from the runtime's own thread or from any other. The loop is in `runtime.rs`.
 
+use crate::alarm::Alarm;
 use crate::current::{self, Outer};
 use crate::executor::Executor;
 use crate::mailbox::{Job, Mailbox};
@@ -15,7 +16,7 @@ use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub(crate) struct Parts {
     pub(crate) id: u32,
@@ -24,8 +25,6 @@ pub(crate) struct Parts {
     pub(crate) mailbox: Arc<Mailbox>,
     /// While it is not lent to the thread.
     executor: RefCell<Option<Executor>>,
-    /// Announces due timers to a loop that sleeps on our descriptor alone; and for when it is set.
-    alarm: Option<(TimerFd, Cell<Option<Instant>>)>,
     pub(crate) settings: Settings,
     pub(crate) patience: Patience,
     /// Waits that a look has ended, instead of a sleep.
@@ -58,15 +57,15 @@ impl Parts {
         sys::count_forks();
         let epoll = Arc::new(Epoll::new()?);
         let mailbox = Arc::new(Mailbox::new(Arc::downgrade(&epoll))?);
-        let alarm = settings.self_waking_fd.then(TimerFd::new).transpose()?;
-        let id = waker::register(&mailbox)?;
         // What is left over is announced by an event, which must not fill the room of the next ones again.
         let events = settings.events_per_poll + usize::from(settings.self_waking_fd);
-        let reactor = Reactor::new(id, epoll, events);
-        let unparked = reactor.unpark_by(mailbox.event_fd());
-        let alarmed =
-            unparked.and_then(|()| alarm.iter().try_for_each(|it| reactor.unpark_by(it.fd())));
-        alarmed.inspect_err(|_| waker::unregister(id))?;
+        // Without an alarm a timeout does; but not for whoever sleeps on our descriptor.
+        let timer = TimerFd::new();
+        let alarm = Alarm::new(if settings.self_waking_fd { Some(timer?) } else { timer.ok() });
+        let id = waker::register(&mailbox)?;
+        let reactor = Reactor::new(id, epoll, events, alarm);
+        let watched = reactor.unpark_by(mailbox.event_fd()).and_then(|()| reactor.listen());
+        watched.inspect_err(|_| waker::unregister(id))?;
         let mut executor = Executor::new(id, settings.budget);
         trace!(Start { runtime: id, epoll: reactor.epoll().fd(), eventfd: mailbox.event_fd() });
         executor.clock = sys::coarse_clock();
@@ -77,7 +76,6 @@ impl Parts {
             reactor,
             mailbox,
             executor: RefCell::new(Some(executor)),
-            alarm: alarm.map(|alarm| (alarm, Cell::new(None))),
             patience: Patience::new(settings.spin),
             settings,
             looks: Cell::new(0),
@@ -92,24 +90,20 @@ impl Parts {
         if self.process != sys::process() {
             return;
         }
-        match &self.alarm {
-            None => self.mailbox.rest(false, self.ran.take()),
-            Some((alarm, set)) => self.rest_with(alarm, set),
+        match self.settings.self_waking_fd {
+            false => self.mailbox.rest(false, self.ran.take()),
+            true => self.rest_and_tell(),
         }
     }
 
+    /// For a loop that sleeps on our descriptor alone: it becomes readable when there is something to do.
     #[cold]
     #[inline(never)]
-    fn rest_with(&self, alarm: &TimerFd, set: &Cell<Option<Instant>>) {
+    fn rest_and_tell(&self) {
         let (ready, next) =
             current::executor(|executor| (executor.has_ready(), executor.timers.earliest()));
         self.mailbox.rest(ready || self.reactor.more.get(), self.ran.take());
-        let left = next.map(|next| next.saturating_duration_since(Instant::now()));
-        // For a time that is past it may have rung already, and that may have been read.
-        if set.replace(next) != next || left == Some(Duration::ZERO) {
-            // It fails only for times that no clock can hold, which these are not.
-            let _set = alarm.set(left);
-        }
+        self.reactor.alarm.announce(next);
     }
 
     /// Makes this the thread's current runtime, until the result is dropped.

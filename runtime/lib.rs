@@ -63,6 +63,7 @@ compile_error!("waken is for 64-bit Linux: it is built on epoll, and packs a wak
 mod hook;
 
 mod accept;
+mod alarm;
 mod async_fd;
 mod bytes;
 mod current;

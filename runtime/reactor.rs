@@ -13,6 +13,7 @@
 //! closed and its number reused in the middle of one; an event whose key is stale belongs to a
 //! duplicate of a closed descriptor, and is ignored.
 
+use crate::alarm::{Alarm, RINGS};
 use crate::slab::{Key, NONE, Slab};
 use crate::source::{self, Foreign, Source};
 use crate::sys::{self, EPOLLIN, Epoll, Events};
@@ -31,6 +32,7 @@ pub(crate) struct Reactor {
     epoll: Arc<Epoll>,
     process: u32,
     watched: RefCell<Watched>,
+    pub(crate) alarm: Alarm,
     /// The number of sources, beside the borrow.
     alive: Cell<usize>,
     /// A wait had no room for all events. Taken back by whoever wants to know.
@@ -55,7 +57,7 @@ struct Watched {
 const UNPARK: Key = Key { index: NONE, stamp: 0 };
 
 impl Reactor {
-    pub(crate) fn new(runtime: u32, epoll: Arc<Epoll>, events: usize) -> Reactor {
+    pub(crate) fn new(runtime: u32, epoll: Arc<Epoll>, events: usize, alarm: Alarm) -> Reactor {
         Reactor {
             runtime,
             epoll,
@@ -65,6 +67,7 @@ impl Reactor {
                 events: Events::with_capacity(events),
                 foreign: Foreign::new(),
             }),
+            alarm,
             alive: Cell::new(0),
             more: Cell::new(false),
             waits: Cell::new(0),
@@ -80,6 +83,13 @@ impl Reactor {
     pub(crate) fn unpark_by(&self, fd: RawFd) -> io::Result<()> {
         self.ctls.set(self.ctls.get() + 1);
         self.epoll.add(fd, EPOLLIN, UNPARK.to_bits())
+    }
+
+    /// Watches the alarm, if there is one.
+    pub(crate) fn listen(&self) -> io::Result<()> {
+        let Some(fd) = self.alarm.fd() else { return Ok(()) };
+        self.ctls.set(self.ctls.get() + 1);
+        self.epoll.add(fd, EPOLLIN, RINGS.to_bits())
     }
 
     #[inline]
@@ -153,6 +163,7 @@ impl Reactor {
         // Never more; but to say so spares `first` a look at its end.
         if n >= events.capacity() {
             self.more.set(true);
+            self.alarm.rang(); // Maybe behind all that is left.
         }
         self.seen.set(self.seen.get() + n as u64);
         if n > 0 {
@@ -162,7 +173,7 @@ impl Reactor {
             trace!(Ready { datum, bits });
             let woken = match sources.get(Key::from_bits(datum)) {
                 Some(source) => source.dispatch(bits, foreign),
-                None => datum == UNPARK.to_bits(),
+                None => self.is_of_ours(datum),
             };
             if !woken {
                 self.spurious.set(self.spurious.get() + 1);
@@ -175,6 +186,17 @@ impl Reactor {
             foreign.into_iter().for_each(wake_contained);
         }
         Ok(())
+    }
+
+    /// Whether this is no stale event, but one of a descriptor of our own: of the alarm, or of what only unparks.
+    #[cold]
+    fn is_of_ours(&self, datum: u64) -> bool {
+        let rings = datum == RINGS.to_bits();
+        if rings {
+            self.alarm.rang();
+            self.found.set(self.found.get() - 1); // It says nothing of how many descriptors take turns.
+        }
+        rings || datum == UNPARK.to_bits()
     }
 
     /// `wait`, compiled a second time: the loop has the one without a timeout inline.

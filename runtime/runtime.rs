@@ -35,6 +35,7 @@ use std::panic::{Location, resume_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 /// A single-threaded executor, its timers and its epoll instance.
 ///
@@ -64,7 +65,7 @@ impl Runtime {
     /// A runtime with the defaults of [`Builder`].
     ///
     /// # Errors
-    /// When the process is out of descriptors (a runtime needs two), or has 65,535 runtimes.
+    /// When the process is out of descriptors (a runtime needs two, and has a third if there is one), or has 65,535 runtimes.
     pub fn new() -> io::Result<Runtime> {
         Builder::new().build()
     }
@@ -156,7 +157,9 @@ impl Parts {
         let is_watched = self.settings.on_long_poll.is_some() || cfg!(debug_assertions);
         match is_watched || most < usize::MAX {
             true => self.turn_watched(most),
-            false => current::with(|now| self.turn_with(now, usize::MAX, &())),
+            false => current::with(|now| {
+                self.turn_with(now, usize::MAX, &(), |busy| self.ask(busy, None))
+            }),
         }
     }
 
@@ -164,24 +167,36 @@ impl Parts {
     #[cold]
     #[inline(never)]
     fn turn_watched(&self, most: usize) {
-        current::with(|now| self.turn_with(now, most, self));
+        current::with(|now| self.turn_with(now, most, self, |busy| self.ask_apart(busy, None)));
     }
 
     /// A turn may be as short as one poll. So what stays as it is is looked up once, and the executor is let go of only
     /// for polls, and to ask who is outside. Nearly always nobody looks on and a turn has no bound, so for that it is compiled apart.
     #[inline(always)]
-    fn turn_with(&self, now: &Now, most: usize, watch: &impl Watch) {
+    fn turn_with(
+        &self,
+        now: &Now,
+        most: usize,
+        watch: &impl Watch,
+        ask: impl Fn(bool) -> io::Result<()>,
+    ) {
         let runtime = self.id;
         let mut executor = now.executor.borrow_mut();
         loop {
             executor = run::run_ready(now, executor, runtime, most, watch);
-            let (busy, next) = (executor.is_busy(), executor.timers.next());
-            if !busy || next.is_some() || self.may_have_news(executor.counts.turns) {
-                drop(executor);
-                if let Err(error) = self.park(busy, next, None) {
-                    panic!("waken: epoll_wait failed: fd closed by other code? {error}");
+            let busy = executor.is_busy();
+            match executor.timers.next(|deadline| self.is_told_of(deadline, busy)) {
+                Some(next) => {
+                    drop(executor);
+                    go_on(self.park(busy, next));
+                    executor = now.executor.borrow_mut();
                 }
-                executor = now.executor.borrow_mut();
+                None if !busy || self.may_have_news(executor.counts.turns) => {
+                    drop(executor);
+                    go_on(ask(busy));
+                    executor = now.executor.borrow_mut();
+                }
+                None => {}
             }
             if executor.is_root_woken {
                 return;
@@ -189,11 +204,24 @@ impl Parts {
         }
     }
 
+    /// Whether the alarm rings by then and is heard, since the kernel will be asked.
+    #[inline(always)]
+    fn is_told_of(&self, deadline: Instant, busy: bool) -> bool {
+        self.reactor.alarm.rings_by(deadline) && (!busy || self.reactor.sources() > 0)
+    }
+
     /// Whether anybody outside could make a task ready, beside the timers: a source, a letter. So tasks that only wake
     /// each other cost no call, but for the clock by which `tasks` tells ages, now and then.
     #[inline]
     fn may_have_news(&self, turns: u64) -> bool {
         self.reactor.sources() > 0 || self.mailbox.has_letters() || turns % 64 == 0
+    }
+}
+
+#[inline]
+fn go_on(parked: io::Result<()>) {
+    if let Err(error) = parked {
+        panic!("waken: epoll_wait failed: fd closed by other code? {error}");
     }
 }
 

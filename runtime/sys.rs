@@ -29,7 +29,6 @@ macro_rules! syscall {
     }};
 }
 
-mod alarm;
 #[cfg(feature = "trace")]
 mod errno;
 #[cfg(feature = "hyper")]
@@ -38,8 +37,8 @@ mod process;
 #[cfg(feature = "signal")]
 mod signal;
 mod socket;
+mod timerfd;
 
-pub(crate) use alarm::TimerFd;
 #[cfg(feature = "trace")]
 pub(crate) use errno::{errno_name, is_would_block};
 #[cfg(feature = "hyper")]
@@ -48,6 +47,7 @@ pub(crate) use process::*;
 #[cfg(feature = "signal")]
 pub(crate) use signal::*;
 pub(crate) use socket::*;
+pub(crate) use timerfd::TimerFd;
 
 // ---- epoll(7) ---------------------------------------------------------------------------------
 

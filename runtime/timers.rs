@@ -12,8 +12,7 @@
 //! is left alone, and the loop looks up for nothing once in a minute, for a timeout of a minute.
 //!
 //! The heap is never searched. An entry without a timer says nothing when it comes up. When more than half of all are such they
-//! are swept: in the next turn, or before the heap would have to grow; and if no timer is left when a turn is over, they go.
-//! (So what a runtime keeps that nobody runs any more is there until it ends.)
+//! are swept: when a timer is given up, and before the heap would have to grow. (And if no timer is left when the loop looks, they go.)
 
 use crate::number::Number;
 use crate::slab::{Key, Slab};
@@ -135,21 +134,26 @@ impl Timers {
     pub(crate) fn remove(&mut self, key: Key) -> Option<Waker> {
         let timer = self.slots.remove(key)?;
         trace!(TimerCancelled { key });
+        self.tidy();
         Some(timer.waker)
     }
 
-    /// When to look for timers that are due: at the earliest deadline, or before, if a timer has an earlier entry.
+    /// When to look for timers that are due: at the earliest deadline, or before, if a timer has an earlier entry. `None` also if
+    /// whoever asks `is_told` of that time.
     #[inline(always)]
-    pub(crate) fn next(&mut self) -> Option<Instant> {
-        // Also where no timer is left: the entries go, or would be past by the time of the next timer, and serve it badly.
-        if self.heap.is_empty() { None } else { self.tidy_and_first() }
+    pub(crate) fn next(&mut self, is_told: impl FnOnce(Instant) -> bool) -> Option<Instant> {
+        match self.heap.peek() {
+            Some(first) if !is_told(first.deadline) => self.first_deadline(),
+            _ => None,
+        }
     }
 
-    /// Asked for once a turn, so this is where a burst of timers that were given up is swept.
+    /// Also where no timer is left: the entries go, or would be past by the time of the next timer, and serve it badly.
     #[inline(never)]
-    fn tidy_and_first(&mut self) -> Option<Instant> {
-        self.tidy();
-        self.first().map(|first| first.deadline)
+    fn first_deadline(&mut self) -> Option<Instant> {
+        let first = self.first();
+        self.shrink();
+        first.map(|first| first.deadline)
     }
 
     /// The first entry that a timer has.
@@ -183,6 +187,7 @@ impl Timers {
             due.extend(self.expire(top));
         }
         self.tidy();
+        self.shrink();
         due
     }
 
@@ -203,7 +208,6 @@ impl Timers {
         let timers = keys.into_iter().filter_map(|key| self.slots.remove(key));
         let wakers = timers.map(|timer| timer.waker).collect();
         self.sweep(); // No timer is left: so no entry, and no note of one.
-        self.shrink();
         wakers
     }
 
@@ -237,7 +241,7 @@ impl Timers {
     }
 
     /// An entry for the timer in this place. Another one that it has says nothing any more.
-    #[inline]
+    #[inline(never)] // It comes into three places, and a timer that finds an entry needs none.
     fn enter(&mut self, index: u32, deadline: Instant, order: u64) {
         if self.heap.len() == self.heap.capacity() {
             self.tidy();
@@ -248,27 +252,26 @@ impl Timers {
         }
     }
 
-    /// Keeps the heap at most twice as long as the list of timers, or `FEW` longer, and gives back the room of a burst.
+    /// Keeps the heap at most twice as long as the list of timers, and `FEW` longer.
     #[inline]
     fn tidy(&mut self) {
-        if self.heap.len() > self.slots.len() + self.slots.len().max(FEW) {
+        if self.heap.len() > 2 * self.slots.len() + FEW {
             self.sweep();
         }
-        if self.heap.capacity() > 4 * self.heap.len() + KEPT {
-            self.shrink();
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn shrink(&mut self) {
-        self.heap.shrink_to(2 * self.heap.len());
     }
 
     #[cold]
     #[inline(never)]
     fn sweep(&mut self) {
         self.heap.retain(|entry| self.slots.keep_or_forget(*entry));
+        self.shrink();
+    }
+
+    #[inline(never)]
+    fn shrink(&mut self) {
+        if self.heap.capacity() > 4 * self.heap.len() + KEPT {
+            self.heap.shrink_to(2 * self.heap.len());
+        }
     }
 }
 

@@ -104,6 +104,66 @@ fn in_a_fork_from_within(runtime: &Runtime) -> i32 {
     status.unwrap()
 }
 
+/// F10, N04: the alarm of the parent is the child's as well, until it is refused to go on. It would set it to a later time.
+#[test]
+fn a_child_that_goes_on_with_the_loop_leaves_the_alarm_of_its_parent_alone() {
+    guard(20).panics().run(|| {
+        let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let ticks = in_the_background(|| {
+            for _ in 0..300 {
+                std::thread::sleep(Duration::from_millis(10));
+                let _ = io::Write::write(&mut theirs, b"!");
+            }
+        });
+        let ran = catch_unwind(AssertUnwindSafe(|| {
+            Builder::new().spin(Duration::ZERO).build().unwrap().block_on(async {
+                let stream = waken::net::AsyncUnixStream::try_from(ours).unwrap();
+                let tick = async || assert!(stream.read(&mut [0; 64]).await.unwrap() > 0);
+                tick().await; // And the edge that a new socket begins with.
+                let mut later = sleep(Duration::from_millis(2500));
+                assert!(poll_once(&mut later).is_pending());
+                tick().await; // The loop has slept for it once.
+                // SAFETY: as above.
+                let child = unsafe { libc::fork() };
+                if child == 0 {
+                    do_not_outlive_the_test();
+                    std::thread::sleep(Duration::from_millis(150));
+                    return std::future::pending().await;
+                }
+                let (begin, mut next) = (Instant::now(), sleep(Duration::from_millis(300)));
+                assert!(poll_once(&mut next).is_pending());
+                for _ in 0..3 {
+                    tick().await; // And twice for this one, so it has the alarm.
+                }
+                next.await;
+                (child, begin.elapsed())
+            })
+        }));
+        // SAFETY: as above, and ends the child here.
+        let (child, took) = ran.unwrap_or_else(|_| unsafe { libc::_exit(0) });
+        // SAFETY: a process that was started here.
+        unsafe { libc::kill(ticks, libc::SIGKILL) };
+        for ended in [child, ticks] {
+            // SAFETY: likewise; it gives out nothing else.
+            unsafe { libc::waitpid(ended, std::ptr::null_mut(), 0) };
+        }
+        assert!(took < Duration::from_millis(1500), "{took:?}");
+    });
+}
+
+/// A process of its own, until its parent ends it.
+fn in_the_background(child: impl FnOnce()) -> libc::pid_t {
+    // SAFETY: as above.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        do_not_outlive_the_test();
+        child();
+        // SAFETY: ends the child here.
+        unsafe { libc::_exit(0) };
+    }
+    pid
+}
+
 /// F10, N04, k13: deregistering in the child would take the parent's registration away.
 #[test]
 fn what_the_child_drops_the_parent_keeps() {

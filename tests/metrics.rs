@@ -24,11 +24,11 @@ fn on<F: Future>(runtime: &Runtime, test: F) -> F::Output {
 }
 
 #[test]
-fn a_new_runtime_has_done_nothing_but_register_its_eventfd() {
+fn a_new_runtime_has_done_nothing_but_register_its_eventfd_and_its_alarm() {
     watched(20, || {
         let Metrics { epoll_ctls, polls, turns, epoll_waits, .. } =
             Runtime::new().unwrap().metrics();
-        assert_eq!((epoll_ctls, polls, turns, epoll_waits), (1, 0, 0, 0));
+        assert_eq!((epoll_ctls, polls, turns, epoll_waits), (2, 0, 0, 0));
     });
 }
 
@@ -156,25 +156,25 @@ fn a_source_is_one_call_of_epoll_ctl_when_it_comes_and_one_when_it_goes() {
         let runtime = Runtime::new().unwrap();
         let counts = || (runtime.metrics().sources_alive, runtime.metrics().epoll_ctls);
         on(&runtime, async {
-            assert_eq!(counts(), (0, 1));
+            assert_eq!(counts(), (0, 2));
             let listener = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
-            assert_eq!(counts(), (1, 2));
+            assert_eq!(counts(), (1, 3));
             let client = AsyncTcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let (server, _) = listener.accept().await.unwrap();
-            assert_eq!(counts(), (3, 4));
+            assert_eq!(counts(), (3, 5));
             for _ in 0..10 {
                 client.write_all(b"ping").await.unwrap();
                 server.read_exact(&mut [0; 4]).await.unwrap();
                 server.write_all(b"pong").await.unwrap();
                 client.read_exact(&mut [0; 4]).await.unwrap();
             }
-            assert_eq!(counts(), (3, 4), "waiting changes no registration");
+            assert_eq!(counts(), (3, 5), "waiting changes no registration");
             drop(client);
-            assert_eq!(counts(), (2, 5), "at once");
+            assert_eq!(counts(), (2, 6), "at once");
             let server = server.into_std();
-            assert_eq!(counts(), (1, 6));
+            assert_eq!(counts(), (1, 7));
             drop((listener, server));
-            assert_eq!(counts(), (0, 7));
+            assert_eq!(counts(), (0, 8));
 
             let elsewhere = AsyncTcpListener::bind("127.0.0.1:0").await.unwrap();
             thread::spawn(move || drop(elsewhere)).join().unwrap();

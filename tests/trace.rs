@@ -175,6 +175,43 @@ fn who_has_given_up_a_read_is_parked_where_it_waits_next() {
     assert!(matches!(parked[..], [one] if one.ends_with(&format!("trace.rs:{sleeps}"))), "{log}");
 }
 
+#[test]
+fn a_far_timer_beside_events_is_told_of_by_the_alarm() {
+    let body = || {
+        block_on(async {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            let ours = AsyncUnixStream::try_from(ours).unwrap();
+            thread::spawn(move || {
+                for _ in 0..5 {
+                    thread::sleep(Duration::from_millis(5));
+                    theirs.write_all(b"!").unwrap();
+                }
+                mem::forget(theirs);
+            });
+            let reads = async {
+                loop {
+                    ours.read(&mut [0; 8]).await.unwrap();
+                }
+            };
+            assert!(timeout(Duration::from_millis(200), reads).await.is_err());
+        });
+    };
+    let name = "a_far_timer_beside_events_is_told_of_by_the_alarm";
+    let Some((log, _)) = recorded(name, "log", body) else { return };
+    assert_in_order(
+        &log,
+        &[
+            "timer in ",
+            "epoll_wait(timeout=",
+            "timerfd_settime(",
+            "epoll_wait(timeout=none)",
+            "the alarm: look at the timers",
+            "timer fires",
+            "all checks hold",
+        ],
+    );
+}
+
 /// Its owner puts another descriptor into its place, which closes it, and its number is a newcomer's before it is taken out.
 #[test]
 fn a_descriptor_that_was_replaced_takes_nobody_elses_out_of_the_story() {

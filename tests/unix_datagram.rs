@@ -391,6 +391,6 @@ fn a_blocking_socket_comes_in_and_goes_out_and_nothing_is_left() {
         .join()
         .unwrap();
         drop((plain, peer, other, runtime));
-        assert_eq!(fds().len(), before.len() - 2);
+        assert_eq!(fds().len(), before.len() - 3);
     });
 }

@@ -81,8 +81,8 @@ impl Builder {
 
     /// Makes the runtime's descriptor readable also when timers are due and when tasks are left that are ready: then a
     /// loop that waits for it alone, and calls [`Runtime::turn`] when it is readable, misses nothing. What is
-    /// spawned under a guard of [`Runtime::enter`] is told of when the guard is dropped, or when the next turn ends. Costs a
-    /// third descriptor, and up to two system calls a turn. Off by default; `block_on` does not need it.
+    /// spawned under a guard of [`Runtime::enter`] is told of when the guard is dropped, or when the next turn ends. Costs up to
+    /// two system calls a turn. Off by default; `block_on` does not need it.
     pub fn self_waking_fd(mut self, yes: bool) -> Builder {
         self.settings.self_waking_fd = yes;
         self
@@ -136,7 +136,7 @@ impl Builder {
     /// Makes a runtime for this thread.
     ///
     /// # Errors
-    /// When the process is out of descriptors (a runtime needs two, a self-waking one three), or has 65,535 runtimes; and when
+    /// When the process is out of descriptors (a runtime needs two, and has a third if there is one; a self-waking one needs three), or has 65,535 runtimes; and when
     /// the environment variable `WAKEN_SPIN_US` is no number.
     pub fn build(mut self) -> io::Result<Runtime> {
         if let Some(us) = env::var_os("WAKEN_SPIN_US") {

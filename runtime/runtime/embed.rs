@@ -1,5 +1,6 @@
 //! A runtime inside somebody else's loop: a turn at a time, and a descriptor that says when.
 
+use super::park::{fire, until};
 use super::{Running, Runtime, resume_unobserved};
 use crate::current::{self, Now};
 use crate::home::Parts;
@@ -50,11 +51,14 @@ impl Runtime {
     pub fn turn(&self, max_wait: Option<Duration>) -> io::Result<Next> {
         let _current = self.enter();
         let _running = Running::turn(&self.parts);
+        // Not by the alarm: it would make the descriptor readable, which is what the caller waits for.
         let (busy, next) =
-            current::executor(|executor| (executor.is_busy(), executor.timers.next()));
+            current::executor(|executor| (executor.is_busy(), executor.timers.next(|_| false)));
         // `next` has called it something to do when a wait had no room for more: so this one is not to sleep.
         let more = self.parts.reactor.more.take();
-        self.parts.park(busy, next, if more { Some(Duration::ZERO) } else { max_wait })?;
+        let at_most = if more { Some(Duration::ZERO) } else { max_wait };
+        self.parts.ask_apart(busy, next.map(until).into_iter().chain(at_most).min())?;
+        next.into_iter().for_each(fire);
         current::with(|now| self.parts.run_ready(now));
         // There is no root here, but its number may be woken to end the wait.
         current::executor(|executor| executor.is_root_woken = false);
@@ -92,7 +96,7 @@ impl Parts {
 }
 
 /// The epoll descriptor: readable when a turn would find events. Timers that are due, and tasks that were left ready,
-/// make it readable only with [`Builder::self_waking_fd`](super::Builder::self_waking_fd). Only for waiting: whoever
+/// make it readable only with [`Builder::self_waking_fd`](super::Builder::self_waking_fd), and an alarm of `block_on` may do so once for nothing. Only for waiting: whoever
 /// changes it, or closes it, ends the runtime.
 impl AsFd for Runtime {
     fn as_fd(&self) -> BorrowedFd<'_> {

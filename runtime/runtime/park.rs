@@ -14,23 +14,26 @@ use std::time::{Duration, Instant};
 
 impl Parts {
     /// Asks the kernel and the clock, and wakes whom they name. Sleeps unless something is ready (`busy`), and not
-    /// longer than until `next`, the time of the first timer before all that, or for `at_most`.
-    #[inline(always)] // Into the loop.
-    pub(super) fn park(
-        &self,
-        busy: bool,
-        next: Option<Instant>,
-        at_most: Option<Duration>,
-    ) -> io::Result<()> {
-        assert!(
-            self.process == sys::process(),
-            "a runtime goes on in the parent of a fork: leave the child by `exec` or `_exit`"
-        );
+    /// longer than until `next`, the time of the first timer before all that.
+    #[inline(never)]
+    pub(super) fn park(&self, busy: bool, next: Instant) -> io::Result<()> {
+        self.refuse_in_child(); // Before the alarm is set, which is the parent's.
+        self.ask_apart(busy, if busy { None } else { self.left_until(next) })?;
+        fire(next);
+        Ok(())
+    }
+
+    /// How long to sleep for the first timer, at most: until something happens, if the alarm is what happens then.
+    fn left_until(&self, next: Instant) -> Option<Duration> {
+        let left = until(next);
+        if self.reactor.alarm.ends_sleep(next, left) { None } else { Some(left) }
+    }
+
+    /// Asks the kernel, and other threads. Sleeps unless `busy`, and not longer than `left`.
+    #[inline(always)] // Into the loop, where mostly there is no timer to look for.
+    pub(super) fn ask(&self, busy: bool, left: Option<Duration>) -> io::Result<()> {
+        self.refuse_in_child();
         if !busy {
-            let left = match next.map(until) {
-                Some(left) => Some(at_most.map_or(left, |most| most.min(left))),
-                None => at_most,
-            };
             match self.patience.is_none() {
                 true => self.sleep(left)?,
                 false => self.look_and_sleep(left)?,
@@ -41,19 +44,27 @@ impl Parts {
         if let Some(letters) = self.mailbox.take() {
             deliver(letters);
         }
-        if let Some(next) = next {
-            let now = Instant::now();
-            if next <= now {
-                current::timers(|timers| timers.fire(now)).into_iter().for_each(wake_contained);
-            }
-        }
         let clock = sys::coarse_clock();
         current::executor(|executor| executor.clock = clock);
         Ok(())
     }
 
+    /// `ask`, compiled a second time.
+    #[inline(never)]
+    pub(super) fn ask_apart(&self, busy: bool, left: Option<Duration>) -> io::Result<()> {
+        self.ask(busy, left)
+    }
+
+    #[inline(always)]
+    fn refuse_in_child(&self) {
+        assert!(
+            self.process == sys::process(),
+            "a runtime goes on in the parent of a fork: leave the child by `exec` or `_exit`"
+        );
+    }
+
     /// Until something happens, or for `left`.
-    #[inline(always)] // Into the loop, once more for `look_and_sleep`.
+    #[inline(always)] // Into the loop, by way of `ask`.
     fn sleep(&self, left: Option<Duration>) -> io::Result<()> {
         // From `park` on a letter wakes us; one that has come already keeps us awake.
         match left {
@@ -61,6 +72,12 @@ impl Parts {
             Some(left) if !left.is_zero() && self.mailbox.park() => self.reactor.wait_at_most(left),
             _ => self.reactor.wait_at_most(Duration::ZERO),
         }
+    }
+
+    /// `sleep`, compiled a second time.
+    #[inline(never)]
+    fn sleep_apart(&self, left: Option<Duration>) -> io::Result<()> {
+        self.sleep(left)
     }
 
     /// The same, but looks first, where an answer is expected and patience has it. While it looks, a letter costs its sender no call.
@@ -73,7 +90,7 @@ impl Parts {
             && self.patience.hastens(self.reactor.crowd());
         let limit = self.patience.limit();
         if !expects || limit.is_zero() && !self.patience.is_to_time() {
-            return self.sleep(left);
+            return self.sleep_apart(left);
         }
         let limit = left.map_or(limit, |left| left.min(limit));
         let begin = Instant::now();
@@ -83,7 +100,7 @@ impl Parts {
         }
         while now - begin < limit && !away {
             let last = now;
-            match self.reactor.sources() > 0 {
+            match self.reactor.sources() > 0 || self.reactor.alarm.is_set() {
                 true => self.reactor.wait_at_most(Duration::ZERO)?,
                 false => hint::spin_loop(),
             }
@@ -102,7 +119,7 @@ impl Parts {
         if !away {
             self.patience.in_vain(looked);
         }
-        self.sleep(left.map(|left| left.saturating_sub(looked)))?;
+        self.sleep_apart(left.map(|left| left.saturating_sub(looked)))?;
         // Whom a timer wakes would not have slept shorter by looking.
         if self.reactor.seen.get() != seen {
             self.patience.slept(now.elapsed());
@@ -111,8 +128,16 @@ impl Parts {
     }
 }
 
-fn until(deadline: Instant) -> Duration {
+pub(super) fn until(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
+}
+
+/// Wakes whose time has come, if it is past `next`.
+pub(super) fn fire(next: Instant) {
+    let now = Instant::now();
+    if next <= now {
+        current::timers(|timers| timers.fire(now)).into_iter().for_each(wake_contained);
+    }
 }
 
 fn deliver(letters: Letters) {

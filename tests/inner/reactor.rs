@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 
 /// A reactor that watches so many sockets, and their peers.
 fn watching(n: usize) -> (Reactor, Vec<(UnixStream, UnixStream)>) {
-    let reactor = Reactor::new(1, Arc::new(Epoll::new().unwrap()), 1024);
+    let reactor = Reactor::new(1, Arc::new(Epoll::new().unwrap()), 1024, Alarm::new(None));
     let pairs: Vec<_> = (0..n).map(|_| UnixStream::pair().unwrap()).collect();
     for (ours, _) in &pairs {
         reactor.register(ours.as_raw_fd(), EPOLLIN).unwrap();

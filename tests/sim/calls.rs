@@ -137,6 +137,15 @@ function!(syscall(number: c_long; a: usize, b: usize, c: usize, d: usize, e: usi
 
 function!(eventfd(value: c_uint, flags: c_int) -> c_int, if kernel::is_on(), answer(kernel::with(|k| k.eventfd(value, flags))));
 
+function!(timerfd_create(clock: c_int, flags: c_int) -> c_int, if kernel::is_on(), answer(kernel::with(|k| k.timerfd(clock))));
+
+function!(timerfd_settime(fd: c_int, flags: c_int, new: *const libc::itimerspec, old: *mut c_void) -> c_int, if ours(fd), {
+    // SAFETY: the caller's setting, timerfd_settime(2).
+    let libc::timespec { tv_sec, tv_nsec } = unsafe { new.read() }.it_value;
+    let left_ns = tv_sec as u64 * 1_000_000_000 + tv_nsec as u64;
+    call(|k| k.set_timer(fd, left_ns))
+});
+
 function!(socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int, if kernel::is_on(), call(|k| k.socket(domain, kind)));
 
 function!(connect(fd: c_int, address: *const c_void, length: c_uint) -> c_int, if ours(fd), call(|k| k.connect(fd)));

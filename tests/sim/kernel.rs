@@ -159,6 +159,8 @@ pub(crate) enum MessageKind {
 enum Kind {
     Epoll,
     EventFd(u64),
+    /// When it will be ready, and whether it is.
+    TimerFd(Option<u64>, bool),
     Stream(Box<Stream>),
     Messages(Messages),
     Listener(Listener),
@@ -259,6 +261,7 @@ counts! {
     reused: "descriptor numbers reused",
     wakes_outside: "wakes from another thread",
     timeouts: "timeouts",
+    alarms: "timers that became ready",
 }
 
 pub(crate) struct Kernel {

@@ -29,6 +29,7 @@ impl File {
         let error = if_so(EPOLLERR, self.error != 0);
         match &self.kind {
             Kind::Epoll => 0,
+            Kind::TimerFd(_, rung) => if_so(EPOLLIN, *rung),
             Kind::EventFd(value) => if_so(EPOLLIN, *value > 0) | EPOLLOUT,
             Kind::Listener(listener) => if_so(EPOLLIN, !listener.queue.is_empty()),
             Kind::Messages(messages) => {
@@ -166,13 +167,16 @@ impl Kernel {
             self.note("wait", super::FIRST_FD, -i64::from(EINTR));
             return Waited::Failed(EINTR);
         }
+        self.ring();
         let found = self.collect(most);
         if !found.is_empty() || timeout_ns == Some(0) {
             self.counts.looks += u64::from(timeout_ns == Some(0));
             return Waited::Found(found);
         }
         self.counts.waits -= 1;
-        let too_late = timeout_ns.is_some() && self.random.one_in(4);
+        let alarm_ns = self.next_alarm().map(|at| at.saturating_sub(self.now_ns));
+        let first_ns = timeout_ns.into_iter().chain(alarm_ns).min();
+        let too_late = first_ns.is_some() && self.random.one_in(4);
         let others = if too_late { None } else { self.others() };
         if let Some(wakes) = others {
             return Waited::Again(wakes);
@@ -181,14 +185,55 @@ impl Kernel {
         if !too_late {
             self.idle_timeouts += 1;
         }
-        let Some(timeout_ns) = timeout_ns.filter(|_| self.idle_timeouts < MOST_IDLE) else {
+        let Some(first_ns) = first_ns.filter(|_| self.idle_timeouts < MOST_IDLE) else {
             self.fail("it hangs: everybody else has done what they owe".to_owned());
             return Waited::Failed(EBADF);
         };
+        self.now_ns += first_ns + self.random.below(50_000) as u64;
+        if timeout_ns != Some(first_ns) {
+            self.note("alarm", super::FIRST_FD, first_ns as i64);
+            self.ring();
+            return Waited::Found(self.collect(most));
+        }
         self.counts.timeouts += 1;
-        self.now_ns += timeout_ns + self.random.below(50_000) as u64;
-        self.note("timeout", super::FIRST_FD, timeout_ns as i64);
+        self.note("timeout", super::FIRST_FD, first_ns as i64);
         Waited::Found(Vec::new())
+    }
+
+    // ---- timerfd_create(2) ----------------------------------------------------------------------
+
+    pub(crate) fn timerfd(&mut self, clock: c_int) -> i64 {
+        assert_eq!(clock, libc::CLOCK_MONOTONIC);
+        i64::from(self.open(Kind::TimerFd(None, false), Vec::new()))
+    }
+
+    /// Ready after `left_ns`, with 0 never.
+    pub(crate) fn set_timer(&mut self, fd: c_int, left_ns: u64) -> i64 {
+        self.counts.calls += 1;
+        let at = (left_ns > 0).then_some(self.now_ns + left_ns);
+        self.file(fd).unwrap().kind = Kind::TimerFd(at, false);
+        self.touch(fd, false);
+        self.note("set", fd, left_ns as i64);
+        0
+    }
+
+    /// When the first one will be ready that is not.
+    fn next_alarm(&self) -> Option<u64> {
+        let kinds = self.files.iter().flatten().map(|file| &file.kind);
+        kinds.filter_map(|kind| if let Kind::TimerFd(at, _) = kind { *at } else { None }).min()
+    }
+
+    /// Those whose time has come become ready.
+    fn ring(&mut self) {
+        for place in 0..self.files.len() {
+            let (fd, now_ns) = (super::FIRST_FD + place as c_int, self.now_ns);
+            let Some(file) = self.file(fd) else { continue };
+            if matches!(file.kind, Kind::TimerFd(Some(at), _) if at <= now_ns) {
+                file.kind = Kind::TimerFd(None, true);
+                self.counts.alarms += 1;
+                self.touch(fd, true);
+            }
+        }
     }
 
     fn collect(&mut self, most: usize) -> Vec<(u32, u64)> {

@@ -294,7 +294,8 @@ impl Kernel {
         let file = self.files[(fd - FIRST_FD) as usize].take().unwrap();
         if let Some(registration) = file.registration {
             self.registrations[registration].is_ghost = true;
-            if !file.is_duplicated && !matches!(file.kind, Kind::EventFd(_)) {
+            let is_ours = matches!(file.kind, Kind::EventFd(_) | Kind::TimerFd(..));
+            if !file.is_duplicated && !is_ours {
                 self.fail(format!("close({}) before it was deregistered", fd - FIRST_FD));
             }
         }

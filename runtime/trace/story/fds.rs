@@ -1,6 +1,7 @@
 //! Descriptors: registered, tried, waited for, told of by the kernel.
 
 use super::{BTreeSet, Cause, Fd, Number, RawFd, Story, Touched};
+use crate::alarm::RINGS;
 use crate::slab::{Key, NONE};
 use crate::sys::{EPOLLERR, EPOLLHUP, EPOLLOUT, errno_name, is_would_block};
 use crate::trace::holders::{Claim, PLACE};
@@ -93,6 +94,10 @@ impl Story {
                 "An edge: this has changed at fd {fd}. It is told once, so it is remembered until a call says `WouldBlock`."
             );
             step.tell("event", format!("fd {fd} {}", bits(events)), why);
+        } else if datum == RINGS.to_bits() {
+            self.cause = Cause::Outside;
+            let why = "It was set for a timer that is far away, so that the loop need not look at the clock until now.";
+            step.tell("event", "the alarm: look at the timers", why);
         } else if source == NONE {
             self.cause = Cause::Letters;
             let why =

@@ -24,6 +24,7 @@ mod sys;
 
 #[path = "../../../runtime"]
 mod waken {
+    pub(crate) mod alarm;
     pub(crate) mod current;
     pub(crate) mod executor;
     pub(crate) mod home;
@@ -54,8 +55,8 @@ mod kernel {
 
 pub use runtime::Runtime;
 pub(crate) use waken::{
-    current, executor, home, mailbox, number, reactor, ready, run, runtime, slab, sorted, source,
-    spawned, task, tasks, tcp, timers, waker,
+    alarm, current, executor, home, mailbox, number, reactor, ready, run, runtime, slab, sorted,
+    source, spawned, task, tasks, tcp, timers, waker,
 };
 
 use std::env;

@@ -144,12 +144,13 @@ impl EventFd {
     }
 }
 
-/// Rings at once or never: no model waits for a time.
+/// Rings at once or never: no model waits for a time. It is never refused, since most runtimes can do without.
 pub(crate) struct TimerFd(EventFd);
 
 impl TimerFd {
     pub(crate) fn new() -> io::Result<TimerFd> {
-        EventFd::new().map(TimerFd)
+        let (fd, event) = Event::open();
+        Ok(TimerFd(EventFd { fd, event }))
     }
 
     pub(crate) fn fd(&self) -> RawFd {
@@ -164,7 +165,7 @@ impl TimerFd {
     }
 }
 
-/// The mailbox's eventfd comes first; with an alarm there is a second descriptor, on which nobody sleeps.
+/// The mailbox's eventfd comes first; the alarm is a second descriptor, on which nobody sleeps.
 pub(crate) struct Epoll(RefCell<Vec<Watched>>);
 
 struct Watched {

@@ -1,4 +1,4 @@
-//! A timer that is a descriptor, for loops that wait for nothing else. Part of `sys.rs`, by whose macro it is made.
+//! A timer that is a descriptor. Part of `sys.rs`, by whose macro it is made.
 
 use super::own;
 use std::io;
