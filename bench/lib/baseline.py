@@ -44,6 +44,7 @@ SERVERS = [
     ("waken-shared", "echo, shared buffer"),
     ("waken-reset", "echo, idle timeout reset"),
     ("waken-timeout", "echo, timeout per read"),
+    ("waken-watch", "echo, idle timeout looked after"),
 ]
 
 
