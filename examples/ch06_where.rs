@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! $ cargo run --example ch06_where
-//! task 1 `reader` (examples/ch06_where.rs:29) waits 0.1 s for fd 7 readable (examples/ch06_where.rs:30), polled 1 times
-//! task 2 `reader` (examples/ch06_where.rs:29) waits 0.1 s for fd 7 readable (examples/ch06_where.rs:30), polled 1 times
-//! task 3 `writer` (examples/ch06_where.rs:34) waits 0.1 s for fd 7 writable (examples/ch06_where.rs:36), polled 1 times
+//! task 1 `reader` (examples/ch06_where.rs:29) waits 0.1 s for fd 8 readable (examples/ch06_where.rs:30), polled 1 times
+//! task 2 `reader` (examples/ch06_where.rs:29) waits 0.1 s for fd 8 readable (examples/ch06_where.rs:30), polled 1 times
+//! task 3 `writer` (examples/ch06_where.rs:34) waits 0.1 s for fd 8 writable (examples/ch06_where.rs:36), polled 1 times
 //! task 1 was woken and has ended
 //! task 2 was woken and has ended
 //! task 3 was woken and has ended

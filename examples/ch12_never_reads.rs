@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! $ cargo run --example ch12_never_reads
-//! one after the other: 60 answers are made. task 1 (examples/ch12_never_reads.rs:28) waits 0.2 s for fd 8 writable (examples/ch12_never_reads.rs:31)
+//! one after the other: 60 answers are made. task 1 (examples/ch12_never_reads.rs:28) waits 0.2 s for fd 9 writable (examples/ch12_never_reads.rs:31)
 //! through a queue:     1000 answers are made, and 940 of them lie in memory: 58 MiB
 //! ```
 

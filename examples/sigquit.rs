@@ -4,8 +4,8 @@
 //! $ cargo run --features signal --example sigquit [ADDR]     # 127.0.0.1:7000 when no address is given
 //! listening on 127.0.0.1:7000
 //! $ nc 127.0.0.1 7000                              # in another terminal; then Ctrl-\ in the first:
-//! task 1 `accept` (examples/sigquit.rs:27) waits 4.2 s for fd 7 readable (examples/sigquit.rs:39)
-//! task 2 `echo 127.0.0.1:45678` (examples/sigquit.rs:42) waits 4.2 s for fd 8 readable (examples/sigquit.rs:52)
+//! task 1 `accept` (examples/sigquit.rs:27) waits 4.2 s for fd 8 readable (examples/sigquit.rs:39)
+//! task 2 `echo 127.0.0.1:45678` (examples/sigquit.rs:42) waits 4.2 s for fd 9 readable (examples/sigquit.rs:52)
 //! ```
 //!
 //! The sentences cost nothing until somebody asks. From elsewhere it is `kill -QUIT`; in a service it goes where standard

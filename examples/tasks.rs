@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! $ cargo run --example tasks
-//! task 1 `accept` (examples/tasks.rs:28) waits 0.0 s for fd 5 readable (examples/tasks.rs:28)
+//! task 1 `accept` (examples/tasks.rs:28) waits 0.0 s for fd 6 readable (examples/tasks.rs:28)
 //! task 2 `sleeper` (examples/tasks.rs:29) waits 0.0 s for a timer in 60.0 s (examples/tasks.rs:29)
-//! task 3 `reader` (examples/tasks.rs:30) waits 0.0 s for fd 6 readable (examples/tasks.rs:45) or a timer in 5.0 s (examples/tasks.rs:45)
+//! task 3 `reader` (examples/tasks.rs:30) waits 0.0 s for fd 7 readable (examples/tasks.rs:45) or a timer in 5.0 s (examples/tasks.rs:45)
 //! task 4 `joiner` (examples/tasks.rs:31) waits 0.0 s for task 2 to end
 //! task 5 `lost` (examples/tasks.rs:32) waits 0.0 s for something outside of this runtime
 //! task 6 `new` (examples/tasks.rs:35) is ready to run

@@ -107,7 +107,7 @@ impl Sleep {
     }
 
     /// Moves the deadline, and keeps who waits. Moving it later costs next to nothing, so an idle timeout can do
-    /// it at every request. (A new [`timeout`] around each costs one and a half to two and a half times as much.)
+    /// it at every request. (A new [`timeout`] around each costs about two and a half times as much.)
     ///
     /// ```
     /// use std::time::{Duration, Instant};
