@@ -6,7 +6,7 @@
 //! the timers. And a loop of somebody else's, which sleeps on our descriptor alone, is told so of every timer
 //! ([`self_waking_fd`](crate::runtime::Builder::self_waking_fd)).
 //!
-//! The alarm is never late: an earlier timer is none that it covers. It rings for nothing, once, when its timer was given up or moved.
+//! A timer that is due before it is looked for as ever. It rings for nothing, once, when its timer was given up or moved.
 
 use crate::slab::{Key, NONE};
 use crate::sys::TimerFd;

@@ -64,7 +64,7 @@ impl Parts {
         let alarm = Alarm::new(if settings.self_waking_fd { Some(timer?) } else { timer.ok() });
         let id = waker::register(&mailbox)?;
         let reactor = Reactor::new(id, epoll, events, alarm);
-        let watched = reactor.unpark_by(mailbox.event_fd()).and_then(|()| reactor.listen());
+        let watched = reactor.unpark_by(mailbox.event_fd()).and_then(|()| reactor.watch_alarm());
         watched.inspect_err(|_| waker::unregister(id))?;
         let mut executor = Executor::new(id, settings.budget);
         trace!(Start { runtime: id, epoll: reactor.epoll().fd(), eventfd: mailbox.event_fd() });

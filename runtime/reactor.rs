@@ -86,7 +86,7 @@ impl Reactor {
     }
 
     /// Watches the alarm, if there is one.
-    pub(crate) fn listen(&self) -> io::Result<()> {
+    pub(crate) fn watch_alarm(&self) -> io::Result<()> {
         let Some(fd) = self.alarm.fd() else { return Ok(()) };
         self.ctls.set(self.ctls.get() + 1);
         self.epoll.add(fd, EPOLLIN, RINGS.to_bits())

@@ -171,7 +171,7 @@ impl Parts {
     }
 
     /// A turn may be as short as one poll. So what stays as it is is looked up once, and the executor is let go of only
-    /// for polls, and to ask who is outside. Nearly always nobody looks on and a turn has no bound, so for that it is compiled apart.
+    /// for polls, and to ask who is outside. Nearly always nobody looks on and a turn has no bound, so for that it is compiled apart, `ask` and all.
     #[inline(always)]
     fn turn_with(
         &self,

@@ -154,10 +154,7 @@ fn tasks_that_are_always_busy_let_a_far_timer_be_in_time() {
                 let stream = AsyncTcpStream::try_from(peer(ms(1))).unwrap();
                 let begin = Instant::now();
                 let sleep = far(ms(300), &stream).await;
-                let mut stream = Some(stream);
-                if !with_socket {
-                    stream = None;
-                }
+                let stream = with_socket.then_some(stream);
                 let busy = spawn(async {
                     loop {
                         yield_now().await;

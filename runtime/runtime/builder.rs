@@ -136,8 +136,8 @@ impl Builder {
     /// Makes a runtime for this thread.
     ///
     /// # Errors
-    /// When the process is out of descriptors (a runtime needs two, and has a third if there is one; a self-waking one needs three), or has 65,535 runtimes; and when
-    /// the environment variable `WAKEN_SPIN_US` is no number.
+    /// When the process is out of descriptors (a runtime needs two, and has a third if there is one; a self-waking one needs
+    /// three), or has 65,535 runtimes; and when the environment variable `WAKEN_SPIN_US` is no number.
     pub fn build(mut self) -> io::Result<Runtime> {
         if let Some(us) = env::var_os("WAKEN_SPIN_US") {
             let us = us.to_str().and_then(|us| us.parse().ok());

@@ -96,8 +96,8 @@ impl Parts {
 }
 
 /// The epoll descriptor: readable when a turn would find events. Timers that are due, and tasks that were left ready,
-/// make it readable only with [`Builder::self_waking_fd`](super::Builder::self_waking_fd), and an alarm of `block_on` may do so once for nothing. Only for waiting: whoever
-/// changes it, or closes it, ends the runtime.
+/// make it readable only with [`Builder::self_waking_fd`](super::Builder::self_waking_fd); and once for nothing, after a
+/// `block_on`. Only for waiting: whoever changes it, or closes it, ends the runtime.
 impl AsFd for Runtime {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.parts.reactor.epoll().as_fd()
