@@ -1,14 +1,14 @@
 //! The parts of a runtime, and the way home to them. A socket, a timer and a handle hold numbers; here they find
 //! what the numbers mean, from the runtime's own thread or from any other. The loop is in `runtime.rs`.
 
-use crate::alarm::Alarm;
+use crate::alarm::{Alarm, RINGS};
 use crate::current::{self, Outer};
 use crate::executor::Executor;
 use crate::mailbox::{Job, Mailbox};
 use crate::number::Number;
 use crate::patience::Patience;
-use crate::reactor::Reactor;
-use crate::sys::{self, Epoll, TimerFd};
+use crate::reactor::{Reactor, UNPARK};
+use crate::sys::{self, EPOLLIN, Epoll, TimerFd};
 use crate::waker;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -64,7 +64,9 @@ impl Parts {
         let alarm = Alarm::new(if settings.self_waking_fd { Some(timer?) } else { timer.ok() });
         let id = waker::register(&mailbox)?;
         let reactor = Reactor::new(id, epoll, events, alarm);
-        let watched = reactor.unpark_by(mailbox.event_fd()).and_then(|()| reactor.watch_alarm());
+        let watch = |fd, key| reactor.watch(fd, EPOLLIN, key);
+        let watched = watch(mailbox.event_fd(), UNPARK)
+            .and_then(|()| reactor.alarm.fd().map_or(Ok(()), |fd| watch(fd, RINGS)));
         watched.inspect_err(|_| waker::unregister(id))?;
         let mut executor = Executor::new(id, settings.budget);
         trace!(Start { runtime: id, epoll: reactor.epoll().fd(), eventfd: mailbox.event_fd() });

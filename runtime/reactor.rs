@@ -16,7 +16,7 @@
 use crate::alarm::{Alarm, RINGS};
 use crate::slab::{Key, NONE, Slab};
 use crate::source::{self, Foreign, Source};
-use crate::sys::{self, EPOLLIN, Epoll, Events};
+use crate::sys::{self, Epoll, Events};
 use crate::waker::{drop_contained, wake_contained};
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -54,7 +54,7 @@ struct Watched {
 }
 
 /// The datum of what only unparks: a key that no source can have.
-const UNPARK: Key = Key { index: NONE, stamp: 0 };
+pub(crate) const UNPARK: Key = Key { index: NONE, stamp: 0 };
 
 impl Reactor {
     pub(crate) fn new(runtime: u32, epoll: Arc<Epoll>, events: usize, alarm: Alarm) -> Reactor {
@@ -79,17 +79,10 @@ impl Reactor {
         }
     }
 
-    /// Watches a descriptor whose events mean nothing but "look up".
-    pub(crate) fn unpark_by(&self, fd: RawFd) -> io::Result<()> {
+    /// Begins to watch `fd` for the events in `bits`, which come with `key`.
+    pub(crate) fn watch(&self, fd: RawFd, bits: i32, key: Key) -> io::Result<()> {
         self.ctls.set(self.ctls.get() + 1);
-        self.epoll.add(fd, EPOLLIN, UNPARK.to_bits())
-    }
-
-    /// Watches the alarm, if there is one.
-    pub(crate) fn watch_alarm(&self) -> io::Result<()> {
-        let Some(fd) = self.alarm.fd() else { return Ok(()) };
-        self.ctls.set(self.ctls.get() + 1);
-        self.epoll.add(fd, EPOLLIN, RINGS.to_bits())
+        self.epoll.add(fd, bits, key.to_bits())
     }
 
     #[inline]
@@ -97,12 +90,11 @@ impl Reactor {
         self.alive.get()
     }
 
-    /// Begins to watch `fd` for the events in `bits`. On an error nothing is left behind.
+    /// Makes a source of `fd`, which is watched for the events in `bits`. On an error nothing is left behind.
     pub(crate) fn register(&self, fd: RawFd, bits: i32) -> io::Result<Arc<Source>> {
         let sources = &mut self.watched.borrow_mut().sources;
         let key = sources.next_key();
-        self.ctls.set(self.ctls.get() + 1);
-        self.epoll.add(fd, bits, key.to_bits())?;
+        self.watch(fd, bits, key)?;
         trace!(Register { fd, bits, key });
         let seen = self.seen.get() as u32;
         let source = Arc::new(Source::new(self.runtime, key.index, fd, seen));

@@ -1,6 +1,7 @@
 //! `runtime/reactor.rs`, from inside.
 
 use super::*;
+use crate::sys::EPOLLIN;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
