@@ -187,7 +187,7 @@ impl Executor {
     pub(crate) fn has_ready(&mut self) -> bool {
         if self.alive() == 0 {
             while let Some(number) = self.ready.next() {
-                self.next_aborted(number);
+                self.next_aborted(Some(number));
             }
         }
         self.ready.len() > 0
@@ -202,25 +202,27 @@ impl Executor {
     /// meanwhile: as an error when it is not to be polled, but dropped. A wake from now on queues the task again, behind.
     #[inline(always)] // Into the loop.
     pub(crate) fn next(&mut self) -> Result<Next, Option<Next>> {
-        let number = self.ready.next().ok_or(None)?;
+        let Some(number) = self.ready.next() else { return Err(self.next_aborted(None)) };
         match self.tasks.at_mut(number.index()) {
             Some(task) if task.mark == Mark::Queued => {
                 task.mark = Mark::Waits;
                 debug_assert!(task.is(number), "its place is not used again while it is queued");
                 let Some(future) = task.future.take() else {
-                    return Err(self.next_aborted(number));
+                    return Err(self.next_aborted(Some(number)));
                 };
                 task.polled = self.clock;
                 task.polls += 1;
                 Ok(Next { number, future })
             }
-            _ => Err(self.next_aborted(number)),
+            _ => Err(self.next_aborted(Some(number))),
         }
     }
 
+    /// The rest of `next`: the queue is empty, or its first task has ended, or is aborted.
     #[cold]
     #[inline(never)]
-    fn next_aborted(&mut self, number: Number) -> Option<Next> {
+    fn next_aborted(&mut self, number: Option<Number>) -> Option<Next> {
+        let number = number?;
         self.counts.passed_over += 1;
         let task = self.tasks.at_mut(number.index())?;
         if task.mark == Mark::Aborted {

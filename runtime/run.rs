@@ -29,48 +29,61 @@ pub(crate) fn run_ready<'a>(
     watch: &impl Watch,
 ) -> Borrowed<'a> {
     let end = executor.ready.end_of_turn(most);
-    while !executor.ready.is_at(end) {
-        let mut next = match executor.next() {
-            Ok(next) => next,
-            Err(aborted) => {
-                drop(executor);
-                drop_aborted(now, runtime, aborted);
-                executor = now.executor.borrow_mut();
-                continue;
-            }
-        };
-        now.begin_poll(next.number, executor.limit);
-        drop(executor);
-        let number = next.number;
-        trace!(Poll { number });
-        let polled = match poll(&mut next, watch) {
-            Ok(polled) if now.number.get() == number || now.runtime.get() == runtime => polled,
-            failed => {
-                trace!(Panicked { number });
-                drop_failed(runtime, next, failed.err());
-                executor = now.executor.borrow_mut();
-                continue;
-            }
-        };
-        trace!(Polled { number, is_ready: polled.is_ready() });
-        executor = now.executor.borrow_mut();
-        if polled.is_pending() {
-            executor.put_back(next);
-            if watch.is_watching() {
-                drop(executor);
-                watch.pending(number);
-                executor = now.executor.borrow_mut();
-            }
-        } else if let Some(rest) = executor.end(number.index(), Some(next.future), Ended::Finished)
-        {
-            drop(executor);
-            do_rest(number.index(), rest);
-            executor = now.executor.borrow_mut();
+    loop {
+        executor = poll_next(now, executor, runtime, watch);
+        if executor.ready.is_at(end) {
+            break;
         }
     }
     now.number.set(Number::NONE);
     executor.tidy();
     executor.counts.turns += 1;
+    executor
+}
+
+/// Polls the task that is first in the queue, if there is one.
+#[inline(always)]
+fn poll_next<'a>(
+    now: &'a Now,
+    mut executor: Borrowed<'a>,
+    runtime: u32,
+    watch: &impl Watch,
+) -> Borrowed<'a> {
+    let mut next = match executor.next() {
+        Ok(next) => next,
+        Err(None) => return executor,
+        Err(Some(aborted)) => {
+            drop(executor);
+            drop_aborted(now, runtime, aborted);
+            return now.executor.borrow_mut();
+        }
+    };
+    now.begin_poll(next.number, executor.limit);
+    drop(executor);
+    let number = next.number;
+    trace!(Poll { number });
+    let polled = match poll(&mut next, watch) {
+        Ok(polled) if now.number.get() == number || now.runtime.get() == runtime => polled,
+        failed => {
+            trace!(Panicked { number });
+            drop_failed(runtime, next, failed.err());
+            return now.executor.borrow_mut();
+        }
+    };
+    trace!(Polled { number, is_ready: polled.is_ready() });
+    executor = now.executor.borrow_mut();
+    if polled.is_pending() {
+        executor.put_back(next);
+        if watch.is_watching() {
+            drop(executor);
+            watch.pending(number);
+            executor = now.executor.borrow_mut();
+        }
+    } else if let Some(rest) = executor.end(number.index(), Some(next.future), Ended::Finished) {
+        drop(executor);
+        do_rest(number.index(), rest);
+        executor = now.executor.borrow_mut();
+    }
     executor
 }
 
@@ -109,13 +122,11 @@ fn drop_failed(runtime: u32, task: Next, payload: Option<Payload>) {
 }
 
 #[cold]
-fn drop_aborted(now: &Now, runtime: u32, aborted: Option<Next>) {
-    if let Some(Next { number, future }) = aborted {
-        now.begin_poll(number, now.executor.borrow_mut().limit);
-        contain(|| drop(future));
-        assert!(current::runtime() == runtime, "{HELD_ACROSS_AWAIT}");
-        end(number.index(), None, Ended::Cancelled);
-    }
+fn drop_aborted(now: &Now, runtime: u32, Next { number, future }: Next) {
+    now.begin_poll(number, now.executor.borrow_mut().limit);
+    contain(|| drop(future));
+    assert!(current::runtime() == runtime, "{HELD_ACROSS_AWAIT}");
+    end(number.index(), None, Ended::Cancelled);
 }
 
 #[cold]

@@ -19,7 +19,7 @@ pub use inspect::{Metrics, metrics, tasks};
 pub use remote::{Remote, RemoteError, RemoteJoinHandle, remote};
 pub use workers::Workers;
 
-use crate::current::{self, Now};
+use crate::current::{self, Borrowed, Now};
 use crate::home::{self, Entered, Parts};
 use crate::number::Number;
 use crate::run::{self, HELD_ACROSS_AWAIT, Watch};
@@ -157,9 +157,9 @@ impl Parts {
         let is_watched = self.settings.on_long_poll.is_some() || cfg!(debug_assertions);
         match is_watched || most < usize::MAX {
             true => self.turn_watched(most),
-            false => current::with(|now| {
-                self.turn_with(now, usize::MAX, &(), |busy| self.ask(busy, None))
-            }),
+            false => {
+                current::with(|now| self.turn_with(now, usize::MAX, &(), || self.ask(false, None)))
+            }
         }
     }
 
@@ -167,41 +167,57 @@ impl Parts {
     #[cold]
     #[inline(never)]
     fn turn_watched(&self, most: usize) {
-        current::with(|now| self.turn_with(now, most, self, |busy| self.ask_apart(busy, None)));
+        current::with(|now| self.turn_with(now, most, self, || self.ask_apart(false, None)));
     }
 
     /// A turn may be as short as one poll. So what stays as it is is looked up once, and the executor is let go of only
-    /// for polls, and to ask who is outside. Nearly always nobody looks on and a turn has no bound, so for that it is compiled apart, `ask` and all.
+    /// for polls, and to ask who is outside. Nearly always nobody looks on and a turn has no bound, so for that it is compiled apart, the way to sleep as well.
     #[inline(always)]
     fn turn_with(
         &self,
         now: &Now,
         most: usize,
         watch: &impl Watch,
-        ask: impl Fn(bool) -> io::Result<()>,
+        sleep: impl Fn() -> io::Result<()>,
     ) {
         let runtime = self.id;
         let mut executor = now.executor.borrow_mut();
         loop {
             executor = run::run_ready(now, executor, runtime, most, watch);
-            let busy = executor.is_busy();
-            match executor.timers.next(|deadline| self.is_told_of(deadline, busy)) {
-                Some(next) => {
-                    drop(executor);
-                    go_on(self.park(busy, next));
-                    executor = now.executor.borrow_mut();
-                }
-                None if !busy || self.may_have_news(executor.counts.turns) => {
-                    drop(executor);
-                    go_on(ask(busy));
-                    executor = now.executor.borrow_mut();
-                }
-                None => {}
+            // Twice in the code, so that who is busy does not ask again whether it is.
+            executor = match executor.is_busy() {
+                true => self.look_outside(now, executor, true, &sleep),
+                false => self.look_outside(now, executor, false, &sleep),
             }
+            .unwrap_or_else(|error| {
+                panic!("waken: epoll_wait failed: fd closed by other code? {error}")
+            });
             if executor.is_root_woken {
                 return;
             }
         }
+    }
+
+    /// Wakes whom the kernel, the clock and other threads name, if any of them can name somebody. Sleeps unless `busy`.
+    #[inline(always)]
+    fn look_outside<'a>(
+        &self,
+        now: &'a Now,
+        mut executor: Borrowed<'a>,
+        busy: bool,
+        sleep: &impl Fn() -> io::Result<()>,
+    ) -> io::Result<Borrowed<'a>> {
+        let next = executor.timers.next(|deadline| self.is_told_of(deadline, busy));
+        if next.is_none() && busy && !self.may_have_news(executor.counts.turns) {
+            return Ok(executor);
+        }
+        drop(executor);
+        match next {
+            Some(next) => self.park(busy, next)?,
+            None if busy => self.ask(true, None)?,
+            None => sleep()?,
+        }
+        Ok(now.executor.borrow_mut())
     }
 
     /// Whether the alarm rings by then and is heard, since the kernel will be asked.
@@ -215,13 +231,6 @@ impl Parts {
     #[inline]
     fn may_have_news(&self, turns: u64) -> bool {
         self.reactor.sources() > 0 || self.mailbox.has_letters() || turns % 64 == 0
-    }
-}
-
-#[inline]
-fn go_on(parked: io::Result<()>) {
-    if let Err(error) = parked {
-        panic!("waken: epoll_wait failed: fd closed by other code? {error}");
     }
 }
 

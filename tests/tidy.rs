@@ -93,7 +93,7 @@ const INNER_ROOMS: &[&str] = &[
     "alarm", "current", "executor", "home", "mailbox", "number", "patience", "reactor", "ready",
     "run", "runtime", "slab", "sorted", "source", "spawned", "sys", "tasks", "timers", "waker",
 ];
-const INNER_ROOMS_LINES: usize = 4408;
+const INNER_ROOMS_LINES: usize = 4424;
 
 const LONGEST_FILE: usize = 400;
 
@@ -104,8 +104,8 @@ const TRACE_LINES: usize = 2845;
 /// Lines of `runtime/` that are neither blank nor comment. The plan was 3,000; the same reason. The core alone has
 /// 4,600; each kind of socket adds its public face, of which every method says what it is; the adaptive park is 150,
 /// what hyper asks for 220, what trials and readers have found 150, what hooks needed a name for 22, a table for tasks alone 230, one in order 80, less code in
-/// each program 31, fewer instructions for a spawn, a wake, a yield, a `block_on` and a timeout 263, a crowd 11, an alarm 109; and a file that is tested from inside has three lines that say where.
-const CODE_LINES: usize = 7503;
+/// each program 31, fewer instructions for a spawn, a wake, a yield, a `block_on` and a timeout 276, a crowd 11, an alarm 109; and a file that is tested from inside has three lines that say where.
+const CODE_LINES: usize = 7516;
 
 impl Source {
     /// The first part of its path below `runtime/`.
