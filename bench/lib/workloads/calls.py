@@ -10,8 +10,8 @@ NEEDS = ("server",)
 ABOUT = """Counted by `strace -c -f`, difference of N and 2 N. An echo is a read and a write; waiting is shared by as many as were
 ready. (Who reads until the kernel says `EAGAIN` has one more read, who re-arms its descriptors has `epoll_ctl`.) A
 traced server is slow, so its load is always there: with 64 connections a turn finds most of them. With `WAKEN_SPIN_US=0`.
-The rows of monoio and smol are not the same on every run: over one connection they had 2.6 to 3.9 in four runs, and 6 to 10 in
-three. (A fourth of smol had fewer than an echo needs, and is not shown: the two runs that are subtracted were not alike.)"""
+The rows of monoio and smol are not the same on every run: over one connection they had 2.6 to 3.9 in five runs, and 6 to 10 in
+four. (A fifth of smol had fewer than an echo needs, and is not shown: the two runs that are subtracted were not alike.)"""
 
 ASKED = {
     "an echo, 1 connection": lambda contestant: counting.echo_calls(contestant, 1),
