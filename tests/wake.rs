@@ -231,14 +231,16 @@ fn a_task_is_polled_once_a_turn() {
             finishing.waker().wake();
             turns(5).await;
             assert_eq!(polls.get(), 10);
-            // Woken often before its turn, and once more in it.
+            // Woken often before its turn, and more often in it; with room for that in the queue, and without.
             let (probe, _task) = Probe::spawn().await;
-            (0..3).for_each(|_| probe.waker().wake());
-            probe.wake_itself.set(3);
-            yield_now().await;
-            assert_eq!(probe.polls.get(), 2);
-            turns(3).await;
-            assert_eq!(probe.polls.get(), 3);
+            for so_far in (1..40).step_by(2) {
+                (0..3).for_each(|_| probe.waker().wake());
+                probe.wake_itself.set(3);
+                yield_now().await;
+                assert_eq!(probe.polls.get(), so_far + 1);
+                turns(3).await;
+                assert_eq!(probe.polls.get(), so_far + 2);
+            }
         });
     });
 }
