@@ -1,7 +1,7 @@
 //! `runtime/reactor.rs`, from inside.
 
 use super::*;
-use crate::sys::EPOLLIN;
+use crate::sys::{EPOLLHUP, EPOLLIN, EPOLLPRI, EPOLLRDHUP};
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -57,4 +57,27 @@ fn one_descriptor_is_no_crowd_however_many_events_it_had_meanwhile() {
         event(&reactor, &mut pairs[0].1);
     }
     assert_eq!(reactor.crowd(), 1);
+}
+
+/// E07: who waits for room is not told that the peer will send no more.
+#[test]
+fn the_end_of_what_a_peer_sends_makes_no_room_to_write() {
+    let source = Source::new(1, 0, -1, 0);
+    source.clear_ready::<source::Write>();
+    source.dispatch(EPOLLIN | EPOLLRDHUP, &mut Foreign::new());
+    assert!(!source.is_ready::<source::Write>() && source.is_ready::<source::Read>());
+    source.dispatch(EPOLLIN | EPOLLRDHUP | EPOLLHUP, &mut Foreign::new());
+    assert!(source.is_ready::<source::Write>());
+}
+
+/// E03: whoever takes an urgent byte otherwise than by us leaves its mark in the stream, where reads end.
+#[test]
+fn urgent_data_is_remembered_when_the_next_event_tells_nothing_of_it() {
+    let source = Source::new(1, 0, -1, 0);
+    source.short_read();
+    assert!(!source.is_ready::<source::Read>(), "there was never any");
+    source.dispatch(EPOLLIN | EPOLLPRI, &mut Foreign::new());
+    source.dispatch(EPOLLIN, &mut Foreign::new());
+    source.short_read();
+    assert!(source.is_ready::<source::Read>(), "something may be behind the mark");
 }
