@@ -41,7 +41,7 @@ pub(crate) fn run_ready<'a>(
     executor
 }
 
-/// Polls the task that is first in the queue, if there is one.
+/// Polls the task that is first in the queue, if there is one: a turn does not ask that before.
 #[inline(always)]
 fn poll_next<'a>(
     now: &'a Now,
